@@ -1,0 +1,328 @@
+"""Audio in: whatever holds sound becomes channels at 16 kHz, within stated limits.
+
+``probe`` looks at the header, ``decode`` reads it all: in blocks, checked as they come, each
+through the resampler at once, so that a small file cannot ask for a large memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from ._blocks import ArrayReader, Reader, Samples
+from ._containers import read_header
+from ._readers import open_reader
+from ._sources import Deadline, display_name, open_source
+from .config import SAMPLE_RATE_HZ, Limits
+from .errors import (
+    CorruptAudioError,
+    EmptyAudioError,
+    InvalidSamplesError,
+    LimitExceededError,
+    UnsupportedFormatError,
+)
+from .quality import SampleMeter, quality_flags
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[Any]
+
+MAX_INVALID_SHARE = 0.001
+"""Up to this share of NaN or infinite samples they are zeroed and flagged, above it refused."""
+MAX_PEAK = 4.0
+"""Decoders overshoot full scale a little; 12 dB above it is damage or a wrong scale."""
+
+_DEFAULT_LIMITS = Limits()
+_PLAIN_FORMATS = ("WAV", "RF64", "AIFF", "CAF", "FLAC", "AU", "W64", "NIST", "array")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What an input is.
+
+    Attributes
+    ----------
+    name : str
+        The path as it was given, or the name it was given.
+    sha256 : str or None
+        Of the bytes of the file; of the raw bytes of an array in C order. None from `probe`.
+    format : str
+        Container and codec, such as ``"OGG/OPUS"``, ``"WAV/PCM_16"``, ``"M4A/AAC"``; ``"array"``.
+    sample_rate_hz : int
+        Of the source, hertz.
+    channels : int
+        Number of channels.
+    duration_s : float
+        Seconds: those really read after `decode`, those announced (0 if unknown) after `probe`.
+    """
+
+    name: str
+    sha256: str | None
+    format: str
+    sample_rate_hz: int
+    channels: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """A decoded input.
+
+    Attributes
+    ----------
+    info : AudioInfo
+        What was read.
+    samples : ndarray of float32, shape (channels, samples)
+        At 16 kHz, full scale is 1. Channels stay apart: a mean of two could be silence.
+    flags : tuple of str
+        Sorted members of :data:`deepfake_audio.quality.FLAGS`.
+    """
+
+    info: AudioInfo
+    samples: Samples
+    flags: tuple[str, ...]
+
+
+def probe(
+    source: AudioSource,
+    *,
+    sample_rate_hz: int | None = None,
+    name: str | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> AudioInfo:
+    """Read the header of an input and check it against the limits.
+
+    A file object is read to its end, since it may not allow to go back.
+
+    Parameters
+    ----------
+    source, sample_rate_hz, name, limits
+        As for :func:`decode`.
+
+    Returns
+    -------
+    AudioInfo
+        With ``sha256`` None and ``duration_s`` as announced.
+
+    Raises
+    ------
+    DeepfakeAudioError
+        As for :func:`decode`.
+    """
+    name = name or _name_of(source)
+    deadline = Deadline(name, limits)
+    with _open(source, sample_rate_hz, name, limits, deadline, digest=False) as (reader, _):
+        return _describe(reader, name, None, reader.estimate)
+
+
+def decode(
+    source: AudioSource,
+    *,
+    sample_rate_hz: int | None = None,
+    name: str | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> DecodedAudio:
+    """Decode an input to 16 kHz, channels apart, and judge its quality.
+
+    Safe to call from several threads at once, as long as each has its own source.
+
+    Parameters
+    ----------
+    source : str, path, bytes, binary file object or ndarray
+        Bytes are the content of a file. A file object is read from where it stands to its end,
+        need not be seekable, and is left open. An array has shape (samples,) or
+        (channels, samples), as floats in [-1, 1] or integers scaled to the range of their type.
+    sample_rate_hz : int, optional
+        Rate of an array, hertz; for arrays only.
+    name : str, optional
+        What the input is called in reports and messages; by default its path.
+    limits : Limits
+        What it may cost. Limits hold while reading, whatever the header says.
+
+    Returns
+    -------
+    DecodedAudio
+        Samples of shape (channels, samples) at 16 kHz.
+
+    Raises
+    ------
+    AudioNotFoundError
+        If there is no readable regular file at the path.
+    UnsupportedFormatError
+        If the content is not audio of a known format.
+    MissingExtraError
+        If the format needs PyAV, which is not installed.
+    CorruptAudioError, EmptyAudioError, InvalidSamplesError
+        If there are no usable samples.
+    LimitExceededError
+        If a limit is exceeded.
+    """
+    name = name or _name_of(source)
+    deadline = Deadline(name, limits)
+    with _open(source, sample_rate_hz, name, limits, deadline, digest=True) as (reader, sha256):
+        meter = SampleMeter()
+        samples, frames = _resample(_metered(reader, meter, name, limits, deadline), reader)
+        if not frames:
+            raise _nothing(reader, name)
+        if not samples.size:
+            raise EmptyAudioError(
+                f"only {frames} samples", name=name, hint="give a longer recording"
+            )
+        flags = quality_flags(samples, reader.sample_rate_hz, meter)
+        if reader.incomplete:
+            flags.add("truncated")
+        return DecodedAudio(_describe(reader, name, sha256, frames), samples, tuple(sorted(flags)))
+
+
+def _name_of(source: object) -> str:
+    return "<array>" if isinstance(source, np.ndarray) else display_name(source)
+
+
+def _describe(reader: Reader, name: str, sha256: str | None, frames: int) -> AudioInfo:
+    rate = reader.sample_rate_hz
+    return AudioInfo(name, sha256, reader.format, rate, reader.channels, frames / rate)
+
+
+@contextmanager
+def _open(
+    source: AudioSource,
+    sample_rate_hz: int | None,
+    name: str,
+    limits: Limits,
+    deadline: Deadline,
+    *,
+    digest: bool,
+) -> Iterator[tuple[Reader, str | None]]:
+    """Open any source and check what its header says."""
+    if isinstance(source, np.ndarray):
+        reader: Reader = _open_array(source, sample_rate_hz, name)
+        _check_header(reader, name, limits)
+        content = np.ascontiguousarray(source).data if digest else b""
+        yield reader, hashlib.sha256(content).hexdigest() if digest else None
+        return
+    with open_source(source, name, limits, deadline, digest=digest) as (file, sha256):
+        if not file.size:
+            raise EmptyAudioError("the file is empty", name=name, hint="copy or export it again")
+        header = read_header(file, file.size)
+        deadline.check()
+        if header is None:
+            raise UnsupportedFormatError(
+                "not audio in a known format",
+                name=name,
+                hint="give WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF, M4A, MP4, WebM, AMR or WMA",
+            )
+        file.seek(0)
+        with closing(open_reader(file, header, name, deadline)) as reader:
+            deadline.check()
+            _check_header(reader, name, limits)
+            yield reader, sha256
+
+
+def _open_array(array: npt.NDArray[Any], sample_rate_hz: int | None, name: str) -> ArrayReader:
+    if sample_rate_hz is None:
+        raise InvalidSamplesError(
+            "an array has no sample rate", name=name, hint="give sample_rate_hz"
+        )
+    return ArrayReader(array, sample_rate_hz, name)
+
+
+def _check_header(reader: Reader, name: str, limits: Limits) -> None:
+    rate = reader.sample_rate_hz
+    if not limits.min_sample_rate_hz <= rate <= limits.max_sample_rate_hz:
+        raise LimitExceededError(
+            f"a sample rate of {rate} Hz is outside "
+            f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
+            name=name,
+            hint="convert it to 16000 Hz, or correct its header",
+        )
+    if reader.channels > limits.max_channels:
+        raise LimitExceededError(
+            f"{reader.channels} channels are more than {limits.max_channels}",
+            name=name,
+            hint="split the channels or raise limits.max_channels",
+        )
+    _check_length(reader.announced or 0, reader, name, limits)
+
+
+def _check_length(frames: int, reader: Reader, name: str, limits: Limits) -> None:
+    rate = reader.sample_rate_hz
+    if frames > limits.max_duration_s * rate:
+        raise LimitExceededError(
+            f"longer than {limits.max_duration_s:g} s",
+            name=name,
+            hint="split the recording or raise limits.max_duration_s",
+        )
+    # Low rates grow on the way to 16 kHz: the larger side counts.
+    samples = frames * reader.channels * max(rate, SAMPLE_RATE_HZ) / rate
+    if samples > limits.max_source_samples:
+        raise LimitExceededError(
+            f"more than {limits.max_source_samples} samples over all channels",
+            name=name,
+            hint="split the recording or raise limits.max_source_samples",
+        )
+
+
+def _metered(
+    reader: Reader, meter: SampleMeter, name: str, limits: Limits, deadline: Deadline
+) -> Iterator[Samples]:
+    """Yield the blocks of a reader, checked: limits, invalid samples, absurd values."""
+    frames = 0
+    for block in reader.blocks():
+        deadline.check()
+        frames += len(block)
+        _check_length(frames, reader, name, limits)
+        block = meter.update(block)
+        if meter.peak > MAX_PEAK:
+            raise _absurd(reader, name, meter.peak)
+        yield block
+    deadline.check()
+    if meter.invalid_share > MAX_INVALID_SHARE:
+        raise InvalidSamplesError(
+            f"{100 * meter.invalid_share:.3g} % of the samples are NaN or infinite",
+            name=name,
+            hint="export the recording again",
+        )
+
+
+def _absurd(reader: Reader, name: str, peak: float) -> InvalidSamplesError | CorruptAudioError:
+    message = f"damaged, or in a wrong scale: samples reach {peak:.3g} times full scale"
+    if reader.format == "array" or reader.format.endswith(("FLOAT", "DOUBLE")):
+        return InvalidSamplesError(
+            message, name=name, hint="divide integers kept as floats by 32768, or scale to [-1, 1]"
+        )
+    return CorruptAudioError(message, name=name, hint="copy or export it again")
+
+
+def _nothing(reader: Reader, name: str) -> EmptyAudioError | CorruptAudioError:
+    hint = "copy or export it again"
+    if reader.estimate == 0 and not reader.incomplete and reader.format.startswith(_PLAIN_FORMATS):
+        return EmptyAudioError("there are no samples in it", name=name, hint=hint)
+    return CorruptAudioError("not one sample could be decoded", name=name, hint=hint)
+
+
+def _resample(blocks: Iterator[Samples], reader: Reader) -> tuple[Samples, int]:
+    """Bring blocks of (samples, channels) to 16 kHz, (channels, samples); count what came in."""
+    frames = 0
+    parts: list[Samples] = []
+    if reader.sample_rate_hz == SAMPLE_RATE_HZ:
+        for block in blocks:
+            frames += len(block)
+            parts.append(block)
+    else:
+        stream = soxr.ResampleStream(reader.sample_rate_hz, SAMPLE_RATE_HZ, reader.channels)
+        for block in blocks:
+            frames += len(block)
+            parts.append(stream.resample_chunk(block))
+        parts.append(stream.resample_chunk(np.empty((0, reader.channels), np.float32), last=True))
+    samples = np.empty((reader.channels, sum(map(len, parts))), dtype=np.float32)
+    start = 0
+    for part in parts:
+        samples[:, start : start + len(part)] = part.T
+        start += len(part)
+    return samples, frames
