@@ -1,0 +1,39 @@
+"""Acoustic features, batched in torch: spectra, cepstra and phase cues.
+
+All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
+"""
+
+from .cepstral import delta, dct_matrix, lfcc, mfcc
+from .frontend import Frontend
+from .phase import group_delay, instantaneous_frequency, modified_group_delay
+from .spectral import (
+    SpectralMoments,
+    linear_filterbank,
+    log_filterbank_energies,
+    mel_filterbank,
+    power_spectrum,
+    power_to_db,
+    spectral_moments,
+    stft,
+    zero_crossing_rate,
+)
+
+__all__ = [
+    "Frontend",
+    "SpectralMoments",
+    "dct_matrix",
+    "delta",
+    "group_delay",
+    "instantaneous_frequency",
+    "lfcc",
+    "linear_filterbank",
+    "log_filterbank_energies",
+    "mel_filterbank",
+    "mfcc",
+    "modified_group_delay",
+    "power_spectrum",
+    "power_to_db",
+    "spectral_moments",
+    "stft",
+    "zero_crossing_rate",
+]
