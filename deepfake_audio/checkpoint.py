@@ -1,0 +1,232 @@
+"""One self-describing ``.safetensors`` file per model: weights, and how to use them, in its header.
+
+Nothing is unpickled, so a model file from a stranger can be opened safely.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from .calibration import Calibration
+from .config import FrontendConfig, ModelConfig, Policy, WindowConfig
+from .errors import CheckpointError, DeepfakeAudioError
+from .model import UNITTEST_MODEL, Network, build_network
+
+FORMAT = "deepfake_audio.checkpoint/1"
+WEIGHTS_NAME = "model.safetensors"
+_HEADER_KEY = "deepfake_audio"
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """Everything about a model but its weights.
+
+    Attributes
+    ----------
+    name, version : str
+        What reports call the model.
+    frontend, model, windows, calibration
+        Settings that rebuild the pipeline as it was calibrated.
+    policies : dict of str to Policy
+        Operating points by name.
+    training : dict
+        The training configuration and what it ran on.
+    metrics : dict
+        Figures measured at release, dev and test apart.
+    """
+
+    name: str
+    version: str
+    frontend: FrontendConfig
+    model: ModelConfig
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+    policies: dict[str, Policy] = field(default_factory=lambda: {"balanced": Policy()})
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the header as plain JSON types."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "frontend": self.frontend.to_dict(),
+            "model": self.model.to_dict(),
+            "windows": self.windows.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "policies": {name: policy.to_dict() for name, policy in self.policies.items()},
+            "training": self.training,
+            "metrics": self.metrics,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CheckpointHeader:
+        """Build from plain JSON types; the reverse of :meth:`to_dict`."""
+        if values.get("format") != FORMAT:
+            raise CheckpointError(
+                f"unknown checkpoint format {values.get('format')!r}",
+                hint=f"this version reads {FORMAT}; install a newer deepfake-audio",
+            )
+        return cls(
+            name=str(values["name"]),
+            version=str(values["version"]),
+            frontend=FrontendConfig.from_dict(values["frontend"]),
+            model=ModelConfig.from_dict(values["model"]),
+            windows=WindowConfig.from_dict(values["windows"]),
+            calibration=Calibration.from_dict(values["calibration"]),
+            policies={k: Policy.from_dict(v) for k, v in values["policies"].items()},
+            training=dict(values["training"]),
+            metrics=dict(values["metrics"]),
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network ready for inference, with its header.
+
+    Attributes
+    ----------
+    network : Network
+        On the CPU, in evaluation mode.
+    header : CheckpointHeader
+        How it was made and how to read its scores.
+    sha256 : str
+        Hash of the file, which reports quote.
+    """
+
+    network: Network
+    header: CheckpointHeader
+    sha256: str
+
+
+def save_checkpoint(path: str | Path, network: Network, header: CheckpointHeader) -> None:
+    """Write weights and header to one file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    metadata = {_HEADER_KEY: json.dumps(header.to_dict(), sort_keys=True)}
+    partial = path.with_name(path.name + ".partial")
+    safetensors.torch.save_file(weights, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def models_folder() -> Path:
+    """Return the folder of the released models, inside the installed package or the checkout."""
+    packaged = Path(__file__).parent / "models"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def released_models() -> dict[str, Path]:
+    """Return the released models by name."""
+    return {p.parent.name: p for p in sorted(models_folder().glob(f"*/{WEIGHTS_NAME}"))}
+
+
+def load_checkpoint(model: str | Path = "default") -> Checkpoint:
+    """Load a released model by name, or any checkpoint by path.
+
+    Parameters
+    ----------
+    model : str or Path
+        Name of a released model, ``"unittest"`` for a tiny one with random weights, or a path to
+        a ``.safetensors`` file or to a folder that holds ``model.safetensors``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model or the file is damaged.
+    """
+    if model == "unittest":
+        return _unittest_checkpoint()
+    path = _resolve(model)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", name=str(path)) from error
+    try:
+        header = _parse_header(content)
+        network = build_network(header.frontend, header.model)
+        network.load_state_dict(safetensors.torch.load(content))
+    except CheckpointError as error:
+        raise CheckpointError(error.message, name=str(path), hint=error.hint) from error
+    except (
+        safetensors.SafetensorError,
+        DeepfakeAudioError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise CheckpointError(
+            f"is not an intact deepfake_audio checkpoint ({type(error).__name__})",
+            name=str(path),
+            hint="copy it again or reinstall the package",
+        ) from error
+    return Checkpoint(network.eval(), header, hashlib.sha256(content).hexdigest())
+
+
+def read_header(path: str | Path) -> CheckpointHeader:
+    """Read the header of a checkpoint without building the network."""
+    path = _resolve(path)
+    try:
+        return _parse_header(path.read_bytes())
+    except (OSError, KeyError, ValueError, DeepfakeAudioError) as error:
+        raise CheckpointError("is not a deepfake_audio checkpoint", name=str(path)) from error
+
+
+def _resolve(model: str | Path) -> Path:
+    path = Path(model)
+    if path.is_dir() and (path / WEIGHTS_NAME).is_file():
+        return path / WEIGHTS_NAME
+    if path.is_file():
+        return path
+    known = released_models()
+    if re.fullmatch(r"[\w.-]+", str(model)) and str(model) in known:
+        return known[str(model)]
+    raise CheckpointError(
+        "no such model",
+        name=str(model),
+        hint=f"released models are {', '.join(known) or 'none'}; or give the path of a checkpoint",
+    )
+
+
+def _parse_header(content: bytes) -> CheckpointHeader:
+    """Read the JSON header of a safetensors file: 8 bytes of length, then the header itself."""
+    length = int.from_bytes(content[:8], "little")
+    if length > len(content) - 8:
+        raise CheckpointError("is cut short", hint="copy it again")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if _HEADER_KEY not in metadata:
+        raise CheckpointError("holds weights but no deepfake_audio header")
+    return CheckpointHeader.from_dict(json.loads(metadata[_HEADER_KEY]))
+
+
+def _unittest_checkpoint() -> Checkpoint:
+    header = CheckpointHeader(
+        name="unittest",
+        version="0",
+        frontend=FrontendConfig(n_bands=24, n_coefficients=12),
+        model=UNITTEST_MODEL,
+        policies={
+            "recall": Policy("recall", 0.4, 0.3),
+            "balanced": Policy("balanced", 0.6, 0.4),
+            "precision": Policy("precision", 0.8, 0.6),
+        },
+        # Random weights cannot tell speech: let the energy gate decide alone.
+        calibration=Calibration(speech_threshold=0.0),
+    )
+    network = build_network(header.frontend, header.model, seed=0).eval()
+    digest = hashlib.sha256()
+    for _, tensor in sorted(network.state_dict().items()):
+        digest.update(tensor.numpy().tobytes())
+    return Checkpoint(network, header, digest.hexdigest())

@@ -1,0 +1,187 @@
+"""The network: a small residual CNN over feature maps, with three heads.
+
+Read top to bottom: a squeeze-and-excitation residual block, the network, the detector that puts
+the front end before it, and the registry of known shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import FAMILIES, FrontendConfig, ModelConfig
+from .errors import ConfigError
+from .features import Frontend
+
+
+class ModelOutput(NamedTuple):
+    """What the network says about a batch of windows.
+
+    Attributes
+    ----------
+    logit : Tensor, shape (batch,)
+        High means synthetic. Uncalibrated: see :mod:`deepfake_audio.calibration`.
+    embedding : Tensor, shape (batch, embedding_dim)
+        The layer below the heads.
+    family : Tensor, shape (batch, len(FAMILIES))
+        Logits over attack families; only meaningful for synthetic windows.
+    speech : Tensor, shape (batch,)
+        Logit that the window holds speech rather than noise, music or tones.
+    """
+
+    logit: Tensor
+    embedding: Tensor
+    family: Tensor
+    speech: Tensor
+
+
+class SqueezeExcite(nn.Module):
+    """Reweights channels by what the whole map holds (Hu et al., 1709.01507)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, max(channels // reduction, 4))
+        self.expand = nn.Linear(self.reduce.out_features, channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.expand(F.relu(self.reduce(maps.mean((2, 3))))))
+        return maps * gate[:, :, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut (He et al., 1512.03385)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.gate = SqueezeExcite(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                # Averaging before the 1 x 1 convolution loses no cell, unlike striding over them.
+                nn.AvgPool2d(stride, ceil_mode=True) if stride != 1 else nn.Identity(),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual = F.relu(self.norm1(self.conv1(maps)), inplace=True)
+        residual = self.gate(self.norm2(self.conv2(residual)))
+        return F.relu(residual + self.shortcut(maps), inplace=True)
+
+
+class ResNet(nn.Module):
+    """Residual CNN with mean-and-deviation pooling over time.
+
+    Parameters
+    ----------
+    in_channels, n_rows : int
+        Shape of the feature maps, from :class:`~deepfake_audio.config.FrontendConfig`.
+    config : ModelConfig
+        Widths and depths.
+    """
+
+    def __init__(self, in_channels: int, n_rows: int, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.stem_channels
+        self.input_norm = nn.BatchNorm2d(in_channels)
+        self.stem = nn.Conv2d(in_channels, width, 5, 2, 2, bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        rows = (n_rows + 1) // 2
+        blocks: list[nn.Module] = []
+        for channels, depth in zip(config.channels, config.blocks, strict=True):
+            rows = (rows + 1) // 2  # every stage halves both axes
+            for index in range(depth):
+                blocks.append(ResidualBlock(width, channels, stride=2 if index == 0 else 1))
+                width = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.embed = nn.Linear(2 * width * rows, config.embedding_dim, bias=False)
+        self.embed_norm = nn.BatchNorm1d(config.embedding_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.Linear(config.embedding_dim, 2 + len(FAMILIES))
+
+    def forward(self, features: Tensor) -> ModelOutput:
+        """Map features of shape (batch, in_channels, n_rows, frames) to :class:`ModelOutput`."""
+        maps = features.contiguous(memory_format=torch.channels_last)
+        maps = F.relu(self.stem_norm(self.stem(self.input_norm(maps))), inplace=True)
+        maps = self.blocks(maps)  # (batch, channels, rows, frames)
+        # Rows stay apart: where in frequency a trace lies matters, when in time does not.
+        mean = maps.mean(3)
+        deviation = (maps.var(3, correction=0) + 1e-5).sqrt()
+        pooled = torch.cat([mean, deviation], 1).flatten(1)
+        embedding = self.embed_norm(self.embed(pooled))
+        heads = self.heads(self.dropout(F.relu(embedding)))
+        return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])
+
+
+class Network(nn.Module):
+    """Front end and CNN as one module: windows of samples in, :class:`ModelOutput` out."""
+
+    def __init__(self, frontend: FrontendConfig, model: ModelConfig) -> None:
+        super().__init__()
+        self.frontend_config = frontend
+        self.model_config = model
+        self.frontend = Frontend(frontend)
+        self.body = _BODIES[model.kind](frontend, model)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, waveform: Tensor) -> ModelOutput:
+        """Map windows of shape (batch, samples), 16 kHz in [-1, 1], to :class:`ModelOutput`."""
+        output: ModelOutput = self.body(self.frontend(waveform))
+        return output
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _resnet(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
+    return ResNet(frontend.n_channels, frontend.n_rows, model)
+
+
+_BODIES: dict[str, Callable[[FrontendConfig, ModelConfig], nn.Module]] = {
+    "resnet": _resnet,
+    # Few and random weights: lets the tests of everything around the network run untrained.
+    "unittest": _resnet,
+}
+
+UNITTEST_MODEL = ModelConfig(
+    kind="unittest", stem_channels=4, channels=(4, 8), blocks=(1, 1), embedding_dim=8
+)
+"""Shape of the random-weight model that tests use."""
+
+
+def build_network(frontend: FrontendConfig, model: ModelConfig, *, seed: int | None = None) -> Network:
+    """Make a network with fresh weights.
+
+    Parameters
+    ----------
+    frontend, model : FrontendConfig, ModelConfig
+        What to build.
+    seed : int, optional
+        Makes the weights reproducible and leaves torch's global generator as it was.
+
+    Raises
+    ------
+    ConfigError
+        If ``model.kind`` is not registered.
+    """
+    if model.kind not in _BODIES:
+        raise ConfigError(
+            f"unknown network kind {model.kind!r}",
+            name="model.kind",
+            hint=f"registered are {', '.join(_BODIES)}",
+        )
+    if seed is None:
+        return Network(frontend, model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(frontend, model)
