@@ -1,0 +1,317 @@
+"""The core: windows of many recordings through the network, and back to one score each.
+
+Recordings become rows of ``(recording, channel, start)``; rows of one window length, whatever
+recording and channel they come from, share batches of one shape; the logits go back to their
+recordings as maps of channels by windows and are reduced there. What a recording scores depends
+on nothing but itself: not on its neighbours, the batch size or the order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from .checkpoint import CheckpointHeader
+from .config import SAMPLE_RATE_HZ, WindowConfig
+from .errors import CheckpointError, DeviceError
+from .model import Network
+from .report import Reason
+from .windows import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    active_seconds,
+    active_share,
+    frame_activity,
+    sliding,
+    window_starts,
+)
+
+MIN_SPEECH_S = 1.0
+"""A score on less audio or speech than this, in seconds, supports no conclusion."""
+
+MIN_ACTIVE_SHARE = 0.2
+"""Windows with a smaller share of active frames are pauses; the network is not asked."""
+
+MIN_SPEECH_SHARE = 0.2
+"""Channels where less of what sounds is speech are music, noise or tones."""
+
+CPU_BATCH_WINDOWS = 16
+"""Windows in a batch on a CPU: few enough for the feature maps to stay in its caches."""
+
+CUDA_BATCH_WINDOWS = 256
+"""Windows in a batch on a GPU."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SegmentScores:
+    """Scores of the speech windows of one recording, ordered by channel and time.
+
+    Attributes
+    ----------
+    channel : ndarray of int, shape (segments,)
+        From 0.
+    start_s, end_s : ndarray, shape (segments,)
+        Seconds from the start of the recording.
+    llr : ndarray, shape (segments,)
+        Log-likelihood ratio, high for synthetic.
+    """
+
+    channel: IntArray
+    start_s: FloatArray
+    end_s: FloatArray
+    llr: FloatArray
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the network makes of one recording.
+
+    Attributes
+    ----------
+    llr : float or None
+        Mean log-likelihood ratio over the speech windows of the channel where it is highest.
+        When no window counts as speech: over all windows that sound. None if there are none.
+    reason : Reason or None
+        Why the score supports no conclusion, if it does not.
+    speech_s : float
+        Seconds of active audio in speech windows, in the channel that has most.
+    segments : SegmentScores
+        The speech windows.
+    elapsed_s : float
+        Seconds spent, work shared with other recordings in proportion.
+    """
+
+    llr: float | None
+    reason: Reason | None
+    speech_s: float
+    segments: SegmentScores
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the windows of one recording lie, and which of them sound."""
+
+    samples: FloatArray  # (channels, samples)
+    length: int
+    starts: IntArray  # (windows,)
+    active: BoolArray  # (channels, frames)
+    sounding: BoolArray  # (channels, windows)
+
+    @classmethod
+    def of(cls, samples: FloatArray, config: WindowConfig) -> _Plan:
+        length, starts = window_starts(samples.shape[1], config)
+        active = frame_activity(samples)
+        sounding = active_share(active, starts, length) >= MIN_ACTIVE_SHARE
+        return cls(samples, length, starts, active, sounding)
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.samples.shape[1] / SAMPLE_RATE_HZ)
+
+
+class Scorer:
+    """Scores recordings, many at a time.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode; moved to ``device``.
+    header : CheckpointHeader
+        How to cut windows and how to read logits.
+    device : torch.device or str, default "cpu"
+        Where to compute.
+    batch_windows : int, optional
+        Windows in a batch; the default suits the device.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        header: CheckpointHeader,
+        device: torch.device | str = "cpu",
+        *,
+        batch_windows: int | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.header = header
+        cuda = self.device.type == "cuda"
+        self.batch_windows = batch_windows or (CUDA_BATCH_WINDOWS if cuda else CPU_BATCH_WINDOWS)
+
+    def n_windows(self, samples: FloatArray) -> int:
+        """Return how many windows a recording of shape (channels, samples) gives."""
+        _, starts = window_starts(samples.shape[1], self.header.windows)
+        return int(samples.shape[0] * starts.size)
+
+    def score(self, recordings: Sequence[FloatArray]) -> list[Score]:
+        """Score recordings together.
+
+        Parameters
+        ----------
+        recordings : sequence of ndarray, shape (channels, samples)
+            float32 audio at 16 kHz; lengths and numbers of channels may differ.
+
+        Returns
+        -------
+        list of Score
+            One for each recording, in order.
+
+        Raises
+        ------
+        CheckpointError
+            If the network gives a score that is not a finite number.
+        """
+        began = time.perf_counter()
+        plans = [_Plan.of(samples, self.header.windows) for samples in recordings]
+        counts = np.array([np.count_nonzero(plan.sounding) for plan in plans], dtype=np.int64)
+        stops = np.cumsum(counts)
+        llr, is_speech = self._run(plans, counts)
+        # Nearly all time goes into windows; a recording without any still costs its plan.
+        elapsed_s = (time.perf_counter() - began) * (counts + 1) / (counts.sum() + counts.size)
+        return [
+            _conclude(plan, llr[start:stop], is_speech[start:stop], float(cost))
+            for plan, start, stop, cost in zip(plans, stops - counts, stops, elapsed_s, strict=True)
+        ]
+
+    def _run(self, plans: Sequence[_Plan], counts: IntArray) -> tuple[FloatArray, BoolArray]:
+        """Return the LLR and the speech gate of every sounding window, both shaped (rows,)."""
+        if not counts.sum():
+            return np.zeros(0), np.zeros(0, dtype=np.bool_)
+        where = [np.nonzero(plan.sounding) for plan in plans]  # channel-major, as in the plan
+        recording = np.repeat(np.arange(len(plans)), counts)
+        channel = np.concatenate([channels for channels, _ in where])
+        start = np.concatenate(
+            [plan.starts[windows] for plan, (_, windows) in zip(plans, where, strict=True)]
+        )
+        length = np.array([plan.length for plan in plans])[recording]
+        logits = np.empty(recording.size)
+        speech = np.empty(recording.size)
+        for bucket in np.unique(length):
+            rows = np.flatnonzero(length == bucket)
+            batch = np.empty((min(self.batch_windows, rows.size), bucket), dtype=np.float32)
+            for low in range(0, rows.size, self.batch_windows):
+                chosen = rows[low : low + self.batch_windows]
+                _gather(batch, plans, recording[chosen], channel[chosen], start[chosen])
+                logits[chosen], speech[chosen] = self._forward(batch[: chosen.size])
+        if not (np.isfinite(logits).all() and np.isfinite(speech).all()):
+            raise CheckpointError(
+                "the network gave a score that is not a finite number", name=self.header.name
+            )
+        calibration = self.header.calibration
+        return calibration.llr(logits), speech >= calibration.speech_threshold
+
+    @torch.inference_mode()
+    def _forward(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return logits and probabilities of speech of windows shaped (batch, samples)."""
+        output = self.network(torch.from_numpy(batch).to(self.device))
+        return output.logit.double().cpu().numpy(), output.speech.double().sigmoid().cpu().numpy()
+
+
+def _gather(
+    batch: FloatArray,
+    plans: Sequence[_Plan],
+    recording: IntArray,
+    channel: IntArray,
+    start: IntArray,
+) -> None:
+    """Copy windows into ``batch``, one indexing operation for each recording among them."""
+    edges = np.flatnonzero(np.diff(recording, prepend=-1, append=-1))
+    for low, high in itertools.pairwise(edges):
+        windows = sliding(plans[recording[low]].samples, batch.shape[1])
+        batch[low:high] = windows[channel[low:high], start[low:high]]
+
+
+def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: float) -> Score:
+    """Reduce the sounding windows of one recording, both arguments shaped (rows,), to its score."""
+    llr = np.zeros(plan.sounding.shape)  # (channels, windows)
+    llr[plan.sounding] = rows
+    speech = np.zeros_like(plan.sounding)
+    speech[plan.sounding] = speech_rows
+    heard, spoken = plan.sounding.sum(axis=1), speech.sum(axis=1)  # (channels,)
+    speech_s = active_seconds(plan.active, plan.starts, plan.length, speech)
+    has_speech = (spoken > 0) & (spoken >= MIN_SPEECH_SHARE * heard)
+
+    reason = None
+    if plan.duration_s < MIN_SPEECH_S:
+        reason = Reason.TOO_SHORT
+    elif not has_speech.any():
+        reason = Reason.NO_SPEECH
+    elif speech_s[has_speech].max() < MIN_SPEECH_S:
+        reason = Reason.TOO_SHORT
+
+    # The suspicious channel decides; a channel with next to no speech only if there is no other.
+    eligible = has_speech & (speech_s >= MIN_SPEECH_S)
+    eligible = eligible if eligible.any() else has_speech if has_speech.any() else heard > 0
+    chosen = speech if has_speech.any() else plan.sounding
+    mean = np.where(chosen, llr, 0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
+    channel, window = np.nonzero(speech)
+    start_s = plan.starts[window] / SAMPLE_RATE_HZ
+    return Score(
+        llr=float(mean[eligible].max()) if eligible.any() else None,
+        reason=reason,
+        speech_s=float(speech_s.max(initial=0.0)),
+        segments=SegmentScores(
+            channel, start_s, start_s + plan.length / SAMPLE_RATE_HZ, llr[channel, window]
+        ),
+        elapsed_s=elapsed_s,
+    )
+
+
+def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Collect a stream into lists of about equal weight, in order.
+
+    Parameters
+    ----------
+    items : iterable
+        The stream; taken no further than the current group needs.
+    weigh : callable
+        Weight of an item, at least zero; every item weighs at least one.
+    limit : int
+        A group is closed by the item that brings it to this weight.
+
+    Yields
+    ------
+    list
+        Never empty.
+    """
+    group: list[T] = []
+    weight = 0
+    for item in items:
+        group.append(item)
+        weight += max(weigh(item), 1)
+        if weight >= limit:
+            yield group
+            group, weight = [], 0
+    if group:
+        yield group
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        index = found.index or 0
+        known = found.type == "cpu" or (found.type == "cuda" and index < torch.cuda.device_count())
+    except RuntimeError:
+        known = False
+    if not known:
+        raise DeviceError("no such device here", name=device, hint="use cpu or auto")
+    return found

@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests: speech-like sound, files of it, and the untrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import make_speech
+
+from deepfake_audio.checkpoint import Checkpoint, load_checkpoint
+from deepfake_audio.detector import Detector
+
+MakeSpeech = Callable[..., np.ndarray]
+MakeWav = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def speech() -> MakeSpeech:
+    return make_speech
+
+
+@pytest.fixture
+def speech_wav(tmp_path: Path) -> MakeWav:
+    """Factory of WAV files: ``speech_wav(name, seconds, seed=0, channels=1, rate_hz=16_000)``."""
+
+    def make(
+        name: str, seconds: float, *, seed: int = 0, channels: int = 1, rate_hz: int = 16_000
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sound = [make_speech(seconds, seed + channel, rate_hz) for channel in range(channels)]
+        soundfile.write(path, np.stack(sound, axis=1), rate_hz)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    return load_checkpoint("unittest")
+
+
+@pytest.fixture(scope="session")
+def detector(checkpoint: Checkpoint) -> Detector:
+    return Detector(checkpoint, device="cpu")

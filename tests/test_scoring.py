@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import make_speech
+
+from deepfake_audio.calibration import Calibration
+from deepfake_audio.checkpoint import load_checkpoint
+from deepfake_audio.errors import CheckpointError, DeviceError
+from deepfake_audio.model import ModelOutput
+from deepfake_audio.report import Reason
+from deepfake_audio.scoring import Score, Scorer, in_groups, resolve_device
+
+RATE = 16_000
+MakeSpeech = Callable[..., np.ndarray]
+UNITTEST = load_checkpoint("unittest")
+
+Rule = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Ruled(torch.nn.Module):
+    """A network whose heads are given functions of the windows."""
+
+    def __init__(self, logit: Rule, speech: Rule | None = None) -> None:
+        super().__init__()
+        self.logit, self.speech = logit, speech
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, windows: torch.Tensor) -> ModelOutput:
+        self.shapes.append(tuple(windows.shape))
+        batch = windows.shape[0]
+        speech = self.speech(windows) if self.speech else torch.full((batch,), 10.0)
+        return ModelOutput(
+            self.logit(windows), torch.zeros(batch, 1), torch.zeros(batch, 4), speech
+        )
+
+
+def mean_level(windows: torch.Tensor) -> torch.Tensor:
+    return windows.abs().mean(1)
+
+
+def ruled(logit: Rule = mean_level, speech: Rule | None = None, **options: int) -> Scorer:
+    header = dataclasses.replace(UNITTEST.header, calibration=Calibration())
+    return Scorer(Ruled(logit, speech), header, **options)  # type: ignore[arg-type]
+
+
+def same(first: Score, second: Score) -> None:
+    assert first.reason == second.reason
+    assert first.speech_s == second.speech_s
+    assert (first.llr is None) == (second.llr is None)
+    if first.llr is not None:
+        assert first.llr == pytest.approx(second.llr, abs=1e-4)
+    np.testing.assert_array_equal(first.segments.channel, second.segments.channel)
+    np.testing.assert_array_equal(first.segments.start_s, second.segments.start_s)
+    np.testing.assert_allclose(first.segments.llr, second.segments.llr, atol=1e-4)
+
+
+recordings = st.lists(
+    st.tuples(st.floats(0, 9), st.integers(1, 3), st.integers(0, 50)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(recordings, st.integers(1, 9), st.randoms(use_true_random=False))
+def test_a_score_depends_on_its_recording_alone(shapes, batch_windows, random) -> None:
+    sounds = [
+        np.stack([make_speech(seconds, seed + c) for c in range(channels)])
+        for seconds, channels, seed in shapes
+    ]
+    alone = [Scorer(UNITTEST.network, UNITTEST.header).score([sound])[0] for sound in sounds]
+    order = list(range(len(sounds)))
+    random.shuffle(order)
+    scorer = Scorer(UNITTEST.network, UNITTEST.header, batch_windows=batch_windows)
+    together = scorer.score([sounds[i] for i in order])
+    for position, index in enumerate(order):
+        same(together[position], alone[index])
+
+
+def test_windows_of_different_files_share_batches(speech: MakeSpeech) -> None:
+    scorer = ruled(batch_windows=8)
+    scorer.score([speech(s, i)[None] for i, s in enumerate([8, 3, 4, 3.1, 6])])
+    # 4 s: 3 + 1 + 2 windows; 3 s: 1 + 1.
+    assert sorted(scorer.network.shapes) == [(2, 3 * RATE), (6, 4 * RATE)]
+
+
+def test_llr_is_the_mean_over_the_speech_windows_of_the_worst_channel(speech: MakeSpeech) -> None:
+    sound = np.stack([0.5 * speech(8, 0), speech(8, 1), 0.1 * speech(8, 2)])
+    [score] = ruled().score([sound])
+    starts = np.array([0, 2, 4]) * RATE
+    expected = [
+        np.mean([np.abs(channel[s : s + 4 * RATE]).mean() for s in starts]) for channel in sound
+    ]
+    assert score.llr == pytest.approx(max(expected), rel=1e-5)
+    assert score.segments.channel.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert score.segments.start_s.tolist() == [0, 2, 4] * 3
+    assert score.segments.end_s.tolist() == [4, 6, 8] * 3
+    assert score.reason is None
+
+
+def test_calibration_is_applied(speech: MakeSpeech) -> None:
+    header = dataclasses.replace(UNITTEST.header, calibration=Calibration(scale=2.0, offset=-3.0))
+    [score] = Scorer(Ruled(lambda w: torch.ones(len(w))), header).score([speech(3)[None]])  # type: ignore[arg-type]
+    assert score.llr == pytest.approx(-1.0)
+
+
+def test_opposite_channels_do_not_cancel(speech: MakeSpeech) -> None:
+    left = speech(5)
+    [score] = ruled().score([np.stack([left, -left])])
+    assert score.reason is None
+    assert score.speech_s == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        (np.zeros((1, 0)), Reason.TOO_SHORT),
+        (make_speech(0.4)[None], Reason.TOO_SHORT),
+        (make_speech(0.8)[None], Reason.TOO_SHORT),
+        (np.zeros((2, 30 * RATE)), Reason.NO_SPEECH),
+        (np.full((1, 5 * RATE), 0.5), Reason.NO_SPEECH),
+        (make_speech(1.2)[None], None),
+    ],
+)
+def test_reasons(sound: np.ndarray, reason: Reason | None) -> None:
+    [score] = ruled().score([sound.astype(np.float32)])
+    assert score.reason is reason
+
+
+def test_under_a_second_of_speech_in_much_silence(speech: MakeSpeech) -> None:
+    sound = np.zeros((1, 10 * RATE), dtype=np.float32)
+    sound[0, : RATE * 9 // 10] = speech(0.9)
+    [score] = ruled().score([sound])
+    assert score.reason is Reason.TOO_SHORT
+    assert 0 < score.speech_s < 1
+    assert score.llr is not None
+
+
+def is_loud(windows: torch.Tensor) -> torch.Tensor:
+    return torch.where(mean_level(windows) > 0.03, 5.0, -5.0)
+
+
+def test_the_speech_gate_keeps_music_out(speech: MakeSpeech) -> None:
+    quiet, loud = 0.2 * speech(40), speech(40)
+    [music] = ruled(speech=is_loud).score([quiet[None]])
+    assert (music.reason, music.speech_s, music.segments.llr.size) == (Reason.NO_SPEECH, 0, 0)
+    # One window in ten that sounds like speech is chance; half of them is speech.
+    mixed = np.concatenate([quiet[: 36 * RATE], loud[: 4 * RATE]])
+    assert ruled(speech=is_loud).score([mixed[None]])[0].reason is Reason.NO_SPEECH
+    mixed = np.concatenate([quiet[: 20 * RATE], loud[: 20 * RATE]])
+    [score] = ruled(speech=is_loud).score([mixed[None]])
+    assert score.reason is None
+    assert score.segments.start_s.min() >= 16
+    assert score.speech_s < 24
+    # Only the loud windows count.
+    assert score.llr > 0.04
+
+
+def test_silent_windows_are_not_computed(speech: MakeSpeech) -> None:
+    sound = np.zeros((2, 60 * RATE), dtype=np.float32)
+    sound[0, : 4 * RATE] = speech(4)
+    scorer = ruled()
+    scorer.score([sound])
+    assert sum(shape[0] for shape in scorer.network.shapes) == 2
+
+
+def test_a_channel_with_next_to_no_speech_does_not_decide(speech: MakeSpeech) -> None:
+    talk = 0.3 * speech(8, 0)
+    crosstalk = np.zeros_like(talk)
+    crosstalk[: RATE * 9 // 10] = speech(0.9, 1)
+    [score] = ruled(lambda w: w.abs().amax(1)).score([np.stack([talk, crosstalk])])
+    [alone] = ruled(lambda w: w.abs().amax(1)).score([talk[None]])
+    assert score.llr == alone.llr
+
+
+def test_costs_add_up(speech: MakeSpeech) -> None:
+    scores = ruled().score([speech(9)[None], np.zeros((1, 0), dtype=np.float32), speech(2)[None]])
+    costs = [score.elapsed_s for score in scores]
+    assert costs[0] > costs[2] > costs[1] > 0
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert ruled().score([]) == []
+
+
+def test_a_broken_network_is_an_error(speech: MakeSpeech) -> None:
+    with pytest.raises(CheckpointError, match="finite"):
+        ruled(lambda w: w.sum(1) * float("nan")).score([speech(2)[None]])
+
+
+def test_groups_keep_order_and_take_no_more_than_needed() -> None:
+    taken = []
+
+    def stream() -> Iterator[int]:
+        for item in range(10):
+            taken.append(item)
+            yield item
+
+    groups = in_groups(stream(), lambda item: item, 6)
+    assert next(groups) == [0, 1, 2, 3]
+    assert taken == [0, 1, 2, 3]
+    assert list(groups) == [[4, 5], [6], [7], [8], [9]]
+    assert list(in_groups([0, 0, 0], lambda _: 0, 2)) == [[0, 0], [0]]
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type in ("cpu", "cuda")
+    for name in ("tpu", "cuda:99", "meta", ""):
+        with pytest.raises(DeviceError):
+            resolve_device(name)
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="cuda"):
+            resolve_device("cuda")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepfake_audio.config import WindowConfig
+from deepfake_audio.windows import (
+    FRAME,
+    active_seconds,
+    active_share,
+    cut,
+    frame_activity,
+    sliding,
+    window_starts,
+)
+
+CONFIG = WindowConfig(window_s=4.0, hop_s=2.0, step_s=0.25, min_window_s=0.5)
+RATE = 16_000
+configs = st.builds(
+    WindowConfig,
+    window_s=st.sampled_from([2.0, 4.0]),
+    hop_s=st.sampled_from([0.5, 1.0, 2.0]),
+    step_s=st.sampled_from([0.1, 0.25, 0.5]),
+    min_window_s=st.sampled_from([0.5, 1.0]),
+)
+
+
+@given(st.integers(0, 40 * RATE), configs)
+def test_windows_lie_inside_and_cover(n_samples: int, config: WindowConfig) -> None:
+    length, starts = window_starts(n_samples, config)
+    if n_samples < config.min_window_s * RATE:
+        assert length == 0
+    if not length:
+        assert starts.size == 0
+        return
+    assert starts.min() >= 0
+    assert starts.max() + length <= n_samples
+    # Lengths come from few buckets: the full window or multiples of a step.
+    step = round(config.step_s * RATE)
+    assert length == config.window_s * RATE or (
+        length < config.window_s * RATE and length % step == 0
+    )
+    # No gap inside, spacing at most a hop, and less than a step lost at the two ends together.
+    gaps = np.diff(starts)
+    assert (gaps > 0).all()
+    assert (gaps <= config.hop_s * RATE + 1).all()
+    unheard = starts[0] + n_samples - (starts[-1] + length)
+    assert unheard < step
+    if n_samples >= config.window_s * RATE + step:
+        assert unheard == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length_s", "count"),
+    [
+        (0.4, 0, 0),
+        (0.5, 0.5, 1),
+        (1.3, 1.25, 1),
+        (3.99, 3.75, 1),
+        (4, 4, 1),
+        (6, 4, 2),
+        (6.1, 4, 3),
+    ],
+)
+def test_known_layouts(seconds: float, length_s: float, count: int) -> None:
+    length, starts = window_starts(round(seconds * RATE), CONFIG)
+    assert (length, starts.size) == (length_s * RATE, count)
+
+
+def test_cut_takes_the_samples_at_the_starts() -> None:
+    samples = np.arange(2 * 9 * RATE, dtype=np.float32).reshape(2, -1)
+    windows = cut(samples, CONFIG)
+    _, starts = window_starts(samples.shape[1], CONFIG)
+    assert windows.shape == (2, starts.size, 4 * RATE)
+    for index, start in enumerate(starts):
+        np.testing.assert_array_equal(windows[:, index], samples[:, start : start + 4 * RATE])
+    assert cut(samples[:, :100], CONFIG).shape == (2, 0, 0)
+
+
+def test_sliding_copies_nothing() -> None:
+    samples = np.zeros((1, 100), dtype=np.float32)
+    assert np.shares_memory(samples, sliding(samples, 10))
+    assert sliding(samples, 10).shape == (1, 91, 10)
+
+
+def tone(seconds: float, level_db: float) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (np.sqrt(2) * 10 ** (level_db / 20) * np.sin(2 * np.pi * 400 * time)).astype(np.float32)
+
+
+def test_activity_follows_the_level() -> None:
+    channel = np.concatenate([tone(1, -20), tone(1, -55), tone(1, -65), tone(1, -70)])
+    active = frame_activity(channel[None])[0].reshape(4, 100)
+    # -55 dB is audible, and within 40 dB of -20 dB; what is below -60 dB is silence.
+    assert active.mean(axis=1).tolist() == [1, 1, 0, 0]
+    loud = np.concatenate([tone(1, -5), tone(1, -55)])
+    assert frame_activity(loud[None])[0].reshape(2, 100).mean(axis=1).tolist() == [1, 0]
+
+
+def test_a_click_sets_no_standard() -> None:
+    channel = tone(2, -50)
+    channel[1000] = 1.0
+    assert frame_activity(channel[None]).all()
+
+
+def test_offset_is_silence_and_channels_are_apart() -> None:
+    samples = np.stack([np.full(RATE, 0.4, dtype=np.float32), tone(1, -30)])
+    assert frame_activity(samples).mean(axis=1).tolist() == [0, 1]
+    assert frame_activity(np.zeros((2, 100), dtype=np.float32)).shape == (2, 0)
+
+
+def test_share_and_seconds_count_overlaps_once() -> None:
+    active = np.zeros((2, 1000), dtype=np.bool_)
+    active[0, 300:500] = True  # 3 s to 5 s of 10 s
+    starts, length = np.array([0, 200, 600]) * FRAME, 400 * FRAME
+    share = active_share(active, starts, length)
+    np.testing.assert_allclose(share, [[0.25, 0.5, 0], [0, 0, 0]])
+    chosen = np.array([[True, True, False]] * 2)
+    np.testing.assert_allclose(active_seconds(active, starts, length, chosen), [2, 0])
+    chosen = np.array([[True, False, True]] * 2)
+    np.testing.assert_allclose(active_seconds(active, starts, length, chosen), [1, 0])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_seconds_equal_a_plain_count(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    active = rng.random((2, 500)) < 0.5
+    starts = np.sort(rng.integers(0, 400, 6)) * FRAME
+    chosen = rng.random((2, 6)) < 0.5
+    expected = []
+    for channel in range(2):
+        covered = np.zeros(500, dtype=np.bool_)
+        for start in starts[chosen[channel]] // FRAME:
+            covered[start : start + 100] = True
+        expected.append((covered & active[channel]).sum() / 100)
+    np.testing.assert_allclose(active_seconds(active, starts, 100 * FRAME, chosen), expected)
