@@ -1,0 +1,39 @@
+"""The two commands, ``detect`` and ``deepfake-audio``; torch is loaded only to do the work."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+EXIT_HIT = 1
+EXIT_USAGE = 2
+EXIT_SOME_UNREADABLE = 3
+EXIT_NOTHING_SCORED = 4
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""What a shell reports for a program that SIGPIPE has ended."""
+
+
+def detect_main() -> None:
+    """Entry point of ``detect``."""
+    from .detect import app
+
+    _prepare_process()
+    app(prog_name="detect")
+
+
+def main() -> None:
+    """Entry point of ``deepfake-audio``."""
+    from .tools import app
+
+    _prepare_process()
+    app(prog_name="deepfake-audio")
+
+
+def _prepare_process() -> None:
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    # Leave like an interrupted program, so that JSON on standard output is closed properly.
+    signal.signal(signal.SIGTERM, terminate)

@@ -1,0 +1,107 @@
+"""What the commands share: lines on standard error, progress, and options of the same meaning."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import typer
+
+from .. import __version__
+from ..errors import ConfigError, DeepfakeAudioError
+from ..report import printable
+from . import EXIT_NOTHING_SCORED, EXIT_USAGE
+
+T = TypeVar("T")
+
+
+class PolicyName(StrEnum):
+    """Operating points every released model has."""
+
+    RECALL = "recall"
+    BALANCED = "balanced"
+    PRECISION = "precision"
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepfake-audio {__version__}")
+        raise typer.Exit()
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+]
+ModelOption = Annotated[
+    str, typer.Option(metavar="NAME_OR_PATH", help="Released model, or a checkpoint file.")
+]
+PolicyOption = Annotated[
+    PolicyName,
+    typer.Option(help="Operating point: find more, or flag fewer genuine clips."),
+]
+DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress, no notes; errors stay.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
+
+def say(message: str) -> None:
+    """Write one line to standard error, whatever the message is made of."""
+    typer.echo(printable(message), err=True)
+
+
+def fail(error: DeepfakeAudioError) -> typer.Exit:
+    """Print an error that ends the command, and return the exit to raise."""
+    say(str(error))
+    return typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_NOTHING_SCORED)
+
+
+def use_utf8() -> None:
+    """Write results as UTF-8; bytes of file names that are no text come out as escapes."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def wants_colour() -> bool:
+    """Tell whether standard output is a terminal whose user has nothing against colour."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def with_progress(items: Iterable[T], total: int, *, quiet: bool, label: str) -> Iterator[T]:
+    """Pass items through under a progress bar on standard error, where that is a terminal.
+
+    None is drawn while results go to a terminal: they show the progress themselves.
+    """
+    if quiet or total < 2 or sys.stdout.isatty() or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    # Standard output belongs to the results; rich must not carry it to the terminal.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task(label, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

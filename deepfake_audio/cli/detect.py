@@ -1,0 +1,247 @@
+"""``detect``: a verdict for each file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DeepfakeAudioError
+from ..report import Report, Verdict
+from . import (
+    EXIT_BROKEN_PIPE,
+    EXIT_HIT,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_SCORED,
+    EXIT_SOME_UNREADABLE,
+)
+from .console import (
+    DeviceName,
+    DeviceOption,
+    ModelOption,
+    PolicyName,
+    PolicyOption,
+    QuietOption,
+    VersionOption,
+    fail,
+    say,
+    use_utf8,
+    with_progress,
+)
+from .outputs import CsvOutput, JsonLinesOutput, JsonOutput, Output, TextOutput
+
+if TYPE_CHECKING:
+    from ..audio import DecodedAudio
+    from ..detector import Detector
+    from .inputs import Inputs
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class FailOn(StrEnum):
+    """Verdicts that make the command fail."""
+
+    SYNTHETIC = "synthetic"
+    UNCERTAIN = "uncertain"
+
+
+_HITS = {
+    FailOn.SYNTHETIC: frozenset({Verdict.LIKELY_SYNTHETIC}),
+    FailOn.UNCERTAIN: frozenset({Verdict.LIKELY_SYNTHETIC, Verdict.UNCERTAIN}),
+}
+
+
+@app.command()
+def detect(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|DIR|GLOB|-...", help="Audio or video files, folders, patterns, or stdin."
+        ),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="One JSON array of reports.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON report a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="One row a report.")] = False,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Scores over time (JSON always has them).")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Draw the score over time; a folder for many inputs."),
+    ] = None,
+    policy: PolicyOption = PolicyName.BALANCED,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="p_synthetic that is likely synthetic, your own."),
+    ] = None,
+    device: DeviceOption = DeviceName.AUTO,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")
+    ] = False,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(help="Exit 1 if there is such a verdict; uncertain includes synthetic."),
+    ] = None,
+    model: ModelOption = "default",
+    quiet: QuietOption = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Full reports, timings, skipped files.")
+    ] = False,
+    version: VersionOption = False,
+) -> None:
+    """Tell synthetic speech from genuine.
+
+    Exit status: 0 everything was scored, whatever the verdict; 1 only with --fail-on and a hit;
+    2 wrong usage; 3 some inputs could not be read, the others were scored; 4 nothing could be
+    scored; 130 interrupted.
+    """
+    if json + jsonl + csv > 1:
+        raise typer.BadParameter("choose one", param_hint="--json, --jsonl, --csv")
+    use_utf8()
+    text = TextOutput(segments=segments)
+    output: Output = text
+    if json:
+        output = JsonOutput()
+    elif jsonl:
+        output = JsonLinesOutput()
+    elif csv:
+        output = CsvOutput(segments=segments)
+
+    def load() -> Detector:
+        from ..detector import Detector
+
+        return Detector.load(model, device=device, policy=policy.value, threshold=threshold)
+
+    def run() -> int:
+        found = _find(inputs, recursive=recursive, quiet=quiet, verbose=verbose)
+        many = len(found.names) > 1
+        text.many = many and not verbose
+        plots = _Plots(plot, many=many) if plot else None
+        tally = _Tally(failed=len(found.failures), hits=_HITS[fail_on] if fail_on else frozenset())
+        if found.names:
+            _score(load(), found, output, plots, tally, quiet=quiet, verbose=verbose)
+        return tally.status
+
+    raise typer.Exit(_guarded(run, output))
+
+
+def _guarded(run: Callable[[], int], output: Output) -> int:
+    """Run the command; whatever ends it, close the output and return the exit status."""
+    try:
+        try:
+            return run()
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+        except DeepfakeAudioError as error:
+            return fail(error).exit_code
+        finally:
+            output.close()
+    except BrokenPipeError:
+        # Whoever read the results has gone; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def _find(arguments: list[str], *, recursive: bool, quiet: bool, verbose: bool) -> Inputs:
+    from ..config import Limits
+    from .inputs import collect
+
+    found = collect(arguments, recursive=recursive, limits=Limits())
+    for failure in found.failures:
+        say(str(failure))
+    if not quiet:
+        for warning in found.warnings:
+            say(warning)
+    if verbose:
+        for path in found.skipped:
+            say(f"{path}: skipped, no audio by its name")
+    return found
+
+
+@dataclass
+class _Tally:
+    """What happened, and the exit status it makes."""
+
+    failed: int
+    hits: frozenset[Verdict]
+    scored: int = 0
+    hit: bool = False
+
+    @property
+    def status(self) -> int:
+        if not self.scored:
+            return EXIT_NOTHING_SCORED
+        if self.hit:
+            return EXIT_HIT
+        return EXIT_SOME_UNREADABLE if self.failed else 0
+
+
+class _Plots:
+    """Where plots go: one file, or a folder with a file for each input."""
+
+    def __init__(self, path: Path, *, many: bool) -> None:
+        from ..plots import check_format
+
+        self._path = path
+        self._taken: set[str] = set()
+        if path.is_dir():
+            return
+        if many:
+            raise typer.BadParameter(
+                "must be an existing folder for more than one input", param_hint="--plot"
+            )
+        check_format(path)
+
+    def draw(self, report: Report, audio: DecodedAudio) -> None:
+        from ..plots import save_plot
+
+        save_plot(report, audio, self._file_for(report.input.name))
+
+    def _file_for(self, name: str) -> Path:
+        if not self._path.is_dir():
+            return self._path
+        stem = Path(name).name
+        names = (f"{stem}{f'-{i}' if i else ''}.png" for i in itertools.count())
+        free = next(name for name in names if name not in self._taken)
+        self._taken.add(free)
+        return self._path / free
+
+
+def _score(
+    detector: Detector,
+    found: Inputs,
+    output: Output,
+    plots: _Plots | None,
+    tally: _Tally,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    results = detector.detect_many(found.sources, names=found.names)
+    shown = with_progress(results, len(found.names), quiet=quiet, label="detect")
+    for source, result in zip(found.sources, shown, strict=True):
+        if isinstance(result, DeepfakeAudioError):
+            tally.failed += 1
+            say(str(result))
+            continue
+        tally.scored += 1
+        tally.hit |= result.verdict in tally.hits
+        output.write(result)
+        if verbose:
+            timing = result.timing_ms
+            say(f"{result.input.name}: decode {timing.decode} ms, score {timing.score} ms")
+        if plots:
+            from ..audio import decode
+
+            plots.draw(result, decode(source, limits=detector.limits))

@@ -1,0 +1,173 @@
+"""``deepfake-audio evaluate``: figures of a model on labelled clips, or of a score file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ConfigError, DeepfakeAudioError
+from . import EXIT_SOME_UNREADABLE
+from .console import (
+    DeviceName,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PolicyName,
+    PolicyOption,
+    QuietOption,
+    fail,
+    say,
+    use_utf8,
+    with_progress,
+)
+
+if TYPE_CHECKING:
+    from ..audio import AudioSource
+    from ..config import Policy
+    from ..datasets import Clip
+    from ..detector import Detector
+    from ..evaluation import ScoreTable
+    from ..report import Report
+
+
+class ScoreFormat(StrEnum):
+    """Forms of the scores written to ``--out``."""
+
+    CSV = "csv"
+    ASVSPOOF = "asvspoof"
+
+
+def evaluate(
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
+    model: ModelOption = "default",
+    policy: PolicyOption = PolicyName.BALANCED,
+    device: DeviceOption = DeviceName.AUTO,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="ASVspoof score file (high = bona fide), not a model.")
+    ] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="ASVspoof protocol, if the score file has no labels.")
+    ] = None,
+    asv_scores: Annotated[
+        Path | None, typer.Option(help="Scores of a speaker verifier, for t-DCF and a-DCF.")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Replicates behind the 95 % intervals; 0: none.")
+    ] = 1000,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write metrics.json, report.md, scores.")
+    ] = None,
+    format: Annotated[
+        ScoreFormat, typer.Option(help="Of the scores in --out; asvspoof is high = bona fide.")
+    ] = ScoreFormat.CSV,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model on labelled clips, or a score file, with 95 % intervals.
+
+    Exit status: 0 every clip was scored or inconclusive; 2 wrong usage; 3 some clips could not be
+    read; 4 nothing could be evaluated; 130 interrupted.
+    """
+    if bool(data) == bool(scores):
+        raise typer.BadParameter("give one of them", param_hint="--data, --scores")
+    if protocol and not scores:
+        raise typer.BadParameter("goes with --scores", param_hint="--protocol")
+    use_utf8()
+    try:
+        from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
+
+        policies: list[Policy] = []
+        failed = False
+        about: dict[str, Any] = {"scores": str(scores)}
+        if scores:
+            table = read_asvspoof(scores, protocol)
+        else:
+            detector = _load(model, device, policy)
+            policies = _policies(detector, policy)
+            table, failed = _score(detector, data or [], split, limit, quiet=quiet)
+            about = {"model": str(detector.model), "data": ", ".join(data or [])}
+            about |= {"split": split} if split else {}
+        result = evaluate_scores(
+            table,
+            policies,
+            asv=read_asv_scores(asv_scores) if asv_scores else None,
+            n_bootstrap=bootstrap,
+            about=about,
+        )
+        if out:
+            result.save(out)
+            _save_scores(table, out, format)
+    except DeepfakeAudioError as error:
+        raise fail(error) from error
+    except OSError as error:
+        raise fail(ConfigError(f"cannot be written ({error.strerror})", name=str(out))) from error
+    typer.echo(result.to_json() if json else result.to_markdown().rstrip())
+    if failed:
+        raise typer.Exit(EXIT_SOME_UNREADABLE)
+
+
+def _load(model: str, device: DeviceName, policy: PolicyName) -> Detector:
+    from ..detector import Detector
+
+    return Detector.load(model, device=device, policy=policy.value)
+
+
+def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
+    """Return all policies of the model, the chosen one first: the breakdowns use it."""
+    policies = detector.scorer.header.policies
+    return sorted(policies.values(), key=lambda policy: policy.name != chosen)
+
+
+def _score(
+    detector: Detector, data: list[str], split: str | None, limit: int | None, *, quiet: bool
+) -> tuple[ScoreTable, bool]:
+    """Score labelled clips; also tell whether some could not be read."""
+    from ..datasets import load_manifest
+    from ..datasets.manifest import iter_audio, to_row
+    from ..evaluation import score_table_from_reports
+
+    clips = load_manifest(data, split=split)
+    if limit is not None and limit < len(clips):
+        clips = [clips[i * len(clips) // limit] for i in range(limit)]
+    order: list[int] = []
+
+    def sources() -> Iterator[AudioSource]:
+        for index, source in iter_audio(clips):
+            order.append(index)
+            yield source
+
+    results = detector.detect_many(sources(), names=_names(clips, order))
+    said: list[Report | DeepfakeAudioError] = []
+    for result in with_progress(results, len(clips), quiet=quiet, label="evaluate"):
+        said.append(result)
+        if isinstance(result, DeepfakeAudioError):
+            say(str(result))
+    table = score_table_from_reports([to_row(clips[index]) for index in order], said)
+    return table, any(isinstance(result, DeepfakeAudioError) for result in said)
+
+
+def _names(clips: list[Clip], order: list[int]) -> Iterator[str]:
+    # Runs beside the sources: each name belongs to the source that was taken last.
+    for _ in clips:
+        yield clips[order[-1]].id
+
+
+def _save_scores(table: ScoreTable, out: Path, form: ScoreFormat) -> None:
+    from ..evaluation import write_protocol, write_scores
+
+    if form is ScoreFormat.ASVSPOOF:
+        write_scores(out / "scores.txt", table)
+        write_protocol(out / "protocol.txt", table)
+    else:
+        table.write_csv(out / "scores.csv")

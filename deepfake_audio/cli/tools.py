@@ -1,0 +1,129 @@
+"""``deepfake-audio``: everything beside scoring files."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import DatasetError, DeepfakeAudioError
+from .console import (
+    DeviceName,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    VersionOption,
+    fail,
+    use_utf8,
+)
+from .evaluate import evaluate
+from .train import train
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(evaluate)
+app.command()(train)
+
+
+@app.callback()
+def deepfake_audio(version: VersionOption = False) -> None:
+    """Train, evaluate and measure detectors of synthetic speech; `detect` scores files."""
+
+
+@app.command()
+def models(json: JsonOption = False) -> None:
+    """List the released models."""
+    from ..checkpoint import released_models
+
+    use_utf8()
+    try:
+        rows = [_describe(path) for path in released_models().values()]
+    except DeepfakeAudioError as error:
+        raise fail(error) from error
+    if json:
+        typer.echo(json_module.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['name']} {row['version']}: {row['parameters']:,} parameters, "
+            f"{row['bytes'] / 1e6:.2f} MB, sha256 {row['sha256']}"
+        )
+        for split, figures in row["metrics"].items():
+            shown = [f"{name} {_number(value)}" for name, value in figures.items()]
+            typer.echo(f"  {split}: {', '.join(shown)}")
+    if not rows:
+        typer.echo("no released models here", err=True)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    from ..checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    header = checkpoint.header
+    numbers = {
+        split: {k: v for k, v in figures.items() if isinstance(v, int | float)}
+        for split, figures in header.metrics.items()
+        if isinstance(figures, dict)
+    }
+    return {
+        "name": header.name,
+        "version": header.version,
+        "parameters": checkpoint.network.n_parameters,
+        "bytes": path.stat().st_size,
+        "sha256": checkpoint.sha256,
+        "policies": sorted(header.policies),
+        "metrics": numbers,
+        "path": str(path),
+    }
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+@app.command()
+def bench(
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE|DIR", help="Speech to measure on; the bundled samples if none."),
+    ] = None,
+    model: ModelOption = "default",
+    device: DeviceOption = DeviceName.AUTO,
+    clips: Annotated[int, typer.Option(min=1, help="Files in a run.")] = 100,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs behind each median.")] = 3,
+    json: JsonOption = False,
+) -> None:
+    """Measure speed on this machine: end to end, and features, against the plain way."""
+    from .. import benchmarking
+    from ..config import Limits
+    from ..detector import Detector
+    from .inputs import collect
+
+    use_utf8()
+    try:
+        speech = collect(data or [str(samples_folder())], recursive=True, limits=Limits()).sources
+        if not speech:
+            raise DatasetError("no speech to measure on", hint="name files or folders with --data")
+        detector = Detector.load(model, device=device)
+        files = benchmarking.speech_clips(speech, clips)
+        rows = benchmarking.end_to_end(detector, files, repeats)
+        rows += benchmarking.features(detector, files, repeats)
+    except DeepfakeAudioError as error:
+        raise fail(error) from error
+    if json:
+        about = {**benchmarking.machine(), "model": str(detector.model), "clips": clips}
+        timings = [row.to_dict() for row in rows]
+        typer.echo(json_module.dumps({"about": about, "timings": timings}, indent=2))
+        return
+    typer.echo(benchmarking.table(rows))
+
+
+def samples_folder() -> Path:
+    """Return the folder of the bundled speech samples."""
+    return Path(__file__).parent.parent / "samples"

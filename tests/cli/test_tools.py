@@ -1,0 +1,132 @@
+"""``deepfake-audio`` in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deepfake_audio import checkpoint as checkpoint_module
+from deepfake_audio.checkpoint import Checkpoint, save_checkpoint
+from deepfake_audio.cli.tools import app
+
+MakeWav = Callable[..., Path]
+UNITTEST = ("--model", "unittest", "--device", "cpu")
+
+
+def tool(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def labelled(speech_wav: MakeWav, tmp_path: Path) -> Path:
+    for index in range(4):
+        speech_wav(f"set/real/{index}.wav", 1.5, seed=index)
+        speech_wav(f"set/fake/one/{index}.wav", 2.5, seed=10 + index)
+    return tmp_path / "set"
+
+
+def test_models_are_listed(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "models" / "mine" / "model.safetensors"
+    save_checkpoint(path, checkpoint.network, checkpoint.header)
+    monkeypatch.setattr(checkpoint_module, "models_folder", lambda: tmp_path / "models")
+    [row] = json.loads(tool("models", "--json").stdout)
+    assert row["name"] == "unittest"
+    assert row["parameters"] == checkpoint.network.n_parameters
+    assert row["bytes"] == path.stat().st_size
+    assert len(row["sha256"]) == 64
+    assert row["sha256"] in tool("models").stdout
+    path.write_bytes(path.read_bytes()[:100])
+    damaged = tool("models")
+    assert damaged.exit_code == 4
+    assert len(damaged.stderr.splitlines()) == 1
+
+
+def test_evaluate_labelled_clips(labelled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--data", labelled, "--bootstrap", 20, "--out", out, "--policy", "recall")
+    result = tool("evaluate", *UNITTEST, *arguments)
+    assert result.exit_code == 0
+    assert "EER, pooled" in result.stdout
+    figures = json.loads((out / "metrics.json").read_text())
+    assert (figures["clips"]["bonafide"], figures["clips"]["spoof"]) == (4, 4)
+    assert figures["policies"][0]["name"] == "recall"
+    assert len((out / "scores.csv").read_text().splitlines()) == 9
+    assert (out / "report.md").is_file()
+
+
+def test_evaluate_writes_what_it_reads(labelled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--data", labelled, "--bootstrap", 0, "--out", out, "--format", "asvspoof")
+    measured = json.loads(tool("evaluate", *UNITTEST, *arguments, "--json").stdout)
+    files = ("--scores", out / "scores.txt", "--protocol", out / "protocol.txt")
+    again = json.loads(tool("evaluate", *files, "--bootstrap", 0, "--json").stdout)
+    for name in ("pooled_eer", "min_dcf", "auc"):
+        assert again["figures"][name] == measured["figures"][name]
+
+
+def test_evaluate_counts_what_cannot_be_read(labelled: Path) -> None:
+    (labelled / "real" / "broken.wav").write_bytes(b"RIFF")
+    result = tool("evaluate", *UNITTEST, "--data", labelled, "--bootstrap", 0, "--json")
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+    assert "broken.wav" in result.stderr
+    assert json.loads(result.stdout)["clips"]["without_score"] == 1
+
+
+def test_evaluate_takes_a_part_spread_over_the_data(labelled: Path) -> None:
+    arguments = ("--data", labelled, "--limit", 4, "--bootstrap", 0, "--json")
+    clips = json.loads(tool("evaluate", *UNITTEST, *arguments).stdout)["clips"]
+    assert (clips["bonafide"], clips["spoof"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("evaluate",), 2),
+        (("evaluate", "--data", "a", "--scores", "b"), 2),
+        (("evaluate", "--data", "a", "--protocol", "b"), 2),
+        (("evaluate", *UNITTEST, "--data", "nowhere"), 4),
+        (("evaluate", "--scores", "nowhere"), 4),
+        (("train", "--data", "nowhere", "--config", "nowhere.toml", "--out", "x"), 2),
+        (("train",), 2),
+        (("bench", *UNITTEST, "--data", "nowhere.wav"), 4),
+        (("no-such-command",), 2),
+    ],
+)
+def test_what_cannot_be_done(
+    arguments: tuple[str, ...], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = tool(*arguments)
+    assert result.exit_code == status
+    assert result.stderr
+    assert result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_train_does_not_go_on_unasked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "state.safetensors").touch()
+    recipe = tmp_path / "recipe.toml"
+    recipe.touch()
+    result = tool("train", "--config", recipe, "--data", tmp_path, "--out", out)
+    assert result.exit_code == 2
+    assert "--resume" in result.stderr
+
+
+def test_bench_measures_and_compares(speech_wav: MakeWav) -> None:
+    clip = speech_wav("clip.wav", 5)
+    arguments = ("--data", clip, "--clips", 3, "--repeats", 1)
+    result = json.loads(tool("bench", *UNITTEST, *arguments, "--json").stdout)
+    names = [timing["name"] for timing in result["timings"]]
+    assert len(set(names)) == 5
+    assert all(timing["times_real_time"] > 0 for timing in result["timings"])
+    assert result["timings"][0]["audio_s"] == result["timings"][1]["audio_s"] > 6
+    assert "x real time" in tool("bench", *UNITTEST, *arguments).stdout
