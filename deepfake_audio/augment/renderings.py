@@ -1,0 +1,103 @@
+"""Other versions of cached clips, made once and kept beside them: coded, or copied by a vocoder.
+
+A rendering has the length of its clip and so shares the cache's offsets.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.cache import AudioCache
+from .codecs import CODECS, available_codecs, transcode
+
+Render = Callable[[int, np.ndarray], np.ndarray]
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One alternative version of some clips of a cache.
+
+    Attributes
+    ----------
+    name : str
+        What was done.
+    samples : np.ndarray, int16, shape (total,)
+        Memory-mapped, laid out as the cache's samples.
+    indices : np.ndarray, int64
+        The clips that have this rendering; sorted.
+    """
+
+    name: str
+    samples: np.ndarray
+    indices: np.ndarray
+
+    def clip(self, cache: AudioCache, index: int) -> np.ndarray:
+        """Return the rendering of clip ``index``, int16, shape (samples,)."""
+        return self.samples[cache.offsets[index] : cache.offsets[index + 1]]
+
+
+def render(
+    cache: AudioCache,
+    folder: Path,
+    name: str,
+    indices: Sequence[int] | np.ndarray,
+    work: Render,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+) -> Rendering:
+    """Make a rendering of the given clips, or go on with one that an earlier call began.
+
+    Parameters
+    ----------
+    cache : AudioCache
+        The originals.
+    folder : Path
+        Where the files live; best named after the cache's key.
+    name : str
+        Name of the rendering; one file each.
+    indices : sequence of int
+        Clips to render.
+    work : callable (index, samples int16) -> samples int16
+        Makes one; the result is cut or padded to the clip's length.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, done_path = folder / f"{name}.i16", folder / f"{name}.done"
+    total = int(cache.offsets[-1])
+    mode = "r+" if path.exists() and path.stat().st_size == 2 * total else "w+"
+    samples = np.memmap(path, dtype=np.int16, mode=mode, shape=(total,))
+    # One text line a finished clip: what a killed run left undone is known exactly.
+    done = set(map(int, done_path.read_text().split())) if mode == "r+" and done_path.exists() else set()
+    order = [int(i) for i in indices if int(i) not in done]
+    with done_path.open("a") as log, ThreadPoolExecutor(_THREADS) as pool:
+        for count, (index, result) in enumerate(
+            zip(order, pool.map(lambda i: work(i, cache[i]), order), strict=True), 1
+        ):
+            target = samples[cache.offsets[index] : cache.offsets[index + 1]]
+            length = min(len(target), len(result))
+            target[:length] = result[:length]
+            target[length:] = 0
+            log.write(f"{index}\n")
+            if on_progress:
+                on_progress(count)
+    samples.flush()
+    return Rendering(name, np.memmap(path, dtype=np.int16, mode="r"), np.sort(np.asarray(indices)))
+
+
+def coded(seed: int) -> Render:
+    """Return the work of a codec rendering: a random codec and bit rate a clip."""
+    names = available_codecs()
+
+    def work(index: int, samples: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng([seed, index, zlib.crc32(b"codec")])
+        codec = CODECS[names[rng.integers(len(names))]]
+        rate = int(rng.choice(codec.bit_rates)) if codec.bit_rates else None
+        return transcode(samples, codec.name, rate)
+
+    return work

@@ -1,0 +1,121 @@
+"""A checkpoint carries everything, and damage is named instead of crashing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from deepfake_audio.calibration import Calibration
+from deepfake_audio.checkpoint import (
+    Checkpoint,
+    CheckpointHeader,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
+from deepfake_audio.config import FrontendConfig, Policy, WindowConfig
+from deepfake_audio.errors import CheckpointError
+from deepfake_audio.model import UNITTEST_MODEL, build_network
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, CheckpointHeader]:
+    header = CheckpointHeader(
+        name="mine",
+        version="2.1",
+        frontend=FrontendConfig(kind="lfcc", n_bands=30, n_coefficients=20, deltas=True),
+        model=UNITTEST_MODEL,
+        windows=WindowConfig(window_s=3.0, hop_s=1.5),
+        calibration=Calibration(scale=0.7, offset=-0.2, speech_threshold=0.1),
+        policies={"balanced": Policy("balanced", 0.8, 0.3, expected_fpr=0.03)},
+        training={"steps": 10},
+        metrics={"dev": {"pooled_eer": 0.2}},
+    )
+    network = build_network(header.frontend, header.model, seed=1)
+    path = tmp_path / "sub" / "model.safetensors"
+    save_checkpoint(path, network, header)
+    return path, header
+
+
+def test_everything_survives(saved: tuple[Path, CheckpointHeader]) -> None:
+    path, header = saved
+    loaded = load_checkpoint(path)
+    assert loaded.header == header == read_header(path)
+    original = build_network(header.frontend, header.model, seed=1).eval()
+    windows = torch.randn(2, 16_000)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(windows).logit, original(windows).logit)
+    assert load_checkpoint(path.parent).sha256 == loaded.sha256
+
+
+def test_the_unittest_model_is_always_the_same() -> None:
+    assert load_checkpoint("unittest").sha256 == load_checkpoint("unittest").sha256
+
+
+def damage_truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_text(path: Path) -> None:
+    path.write_text("this is no model")
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_no_header(path: Path) -> None:
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path)
+
+
+def damage_future_format(path: Path) -> None:
+    header = {"deepfake_audio": json.dumps({"format": "deepfake_audio.checkpoint/9"})}
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata=header)
+
+
+def damage_other_shape(path: Path) -> None:
+    header = read_header(path)
+    other = build_network(FrontendConfig(), UNITTEST_MODEL)
+    save_checkpoint(path, other, header)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_truncate,
+        damage_text,
+        damage_empty,
+        damage_no_header,
+        damage_future_format,
+        damage_other_shape,
+    ],
+)
+def test_damage_is_a_one_line_error_that_names_the_file(
+    saved: tuple[Path, CheckpointHeader], damage
+) -> None:
+    path, _ = saved
+    damage(path)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../default", "/nowhere/x.safetensors"])
+def test_unknown_models_are_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(CheckpointError, match="no such model.*released models"):
+        load_checkpoint(name)
+
+
+def test_saving_leaves_no_partial_file(saved: tuple[Path, CheckpointHeader]) -> None:
+    path, _ = saved
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_checkpoint_is_in_evaluation_mode(saved: tuple[Path, CheckpointHeader]) -> None:
+    loaded: Checkpoint = load_checkpoint(saved[0])
+    assert not loaded.network.training
