@@ -174,7 +174,7 @@ class FrontendConfig(Config):
             0 < self.n_bands <= self.n_fft // 2, "frontend.n_bands", "must lie in (0, n_fft / 2]"
         )
         _require(
-            0 < self.n_coefficients <= self.n_bands,
+            self.kind not in ("lfcc", "mfcc") or 0 < self.n_coefficients <= self.n_bands,
             "frontend.n_coefficients",
             "must lie in (0, n_bands]",
         )

@@ -64,7 +64,7 @@ def test_silence_is_finite() -> None:
         {"normalize": "loudness"},
         {"win_length": 600},
         {"n_bands": 300},
-        {"n_coefficients": 90},
+        {"n_coefficients": 90, "kind": "lfcc"},
         {"hop_length": 0},
     ],
 )

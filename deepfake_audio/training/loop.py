@@ -1,0 +1,191 @@
+"""The training loop: batches made ahead, one step after the other, state kept on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model import ModelOutput, Network, build_network
+from .recipe import OptimConfig, Recipe
+from .sampler import NO_FAMILY, Batch, BatchMaker
+from .state import TrainingState
+
+STATE_NAME = "state.safetensors"
+LOG_NAME = "log.jsonl"
+_AHEAD = 4  # batches in the making while the network works
+_WORKERS = 2
+
+Look = Callable[[Network, int], dict[str, float]]
+Progress = Callable[[int, dict[str, float]], None]
+
+
+def losses(output: ModelOutput, batch: Batch, optim: OptimConfig) -> dict[str, Tensor]:
+    """Return the loss of each head, averaged over the clips it applies to.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``spoof`` (binary cross-entropy with smoothed labels, speech only), ``family``
+        (cross-entropy over synthetic clips of known family), ``speech``, and their weighted
+        sum ``total``.
+    """
+    smoothed = batch.is_synthetic * (1 - optim.label_smoothing) + 0.5 * optim.label_smoothing
+    each = F.binary_cross_entropy_with_logits(output.logit, smoothed, reduction="none")
+    spoof = (each * batch.is_speech).sum() / batch.is_speech.sum().clamp_min(1)
+    speech = F.binary_cross_entropy_with_logits(output.speech, batch.is_speech)
+    known = (batch.family != NO_FAMILY).sum().clamp_min(1)
+    family = (
+        F.cross_entropy(output.family, batch.family, ignore_index=NO_FAMILY, reduction="sum") / known
+    )
+    total = spoof + optim.family_weight * family + optim.speech_weight * speech
+    return {"spoof": spoof, "family": family, "speech": speech, "total": total}
+
+
+def learning_rate(step: int, optim: OptimConfig) -> float:
+    """Rate of a step: linear warm-up, then half a cosine down to zero."""
+    if step < optim.warmup_steps:
+        return optim.learning_rate * (step + 1) / optim.warmup_steps
+    done = (step - optim.warmup_steps) / max(optim.steps - optim.warmup_steps, 1)
+    return optim.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def spec_augment(features: Tensor, freq_mask: float, time_mask: float) -> Tensor:
+    """Hide one random band range and one random time range of each clip behind its mean.
+
+    Parameters
+    ----------
+    features : Tensor, shape (batch, channels, rows, frames)
+    freq_mask, time_mask : float
+        Largest share of rows and of frames hidden (SpecAugment, Park et al., 1904.08779; the mean
+        instead of zero as in SpecAverage, Cohen et al., 2110.10491).
+    """
+    batch, _, rows, frames = features.shape
+    hidden = torch.zeros(batch, 1, rows, frames, dtype=torch.bool, device=features.device)
+    for size, share, axis in ((rows, freq_mask, 2), (frames, time_mask, 3)):
+        width = torch.rand(batch, 1) * share * size
+        start = torch.rand(batch, 1) * (size - width)
+        index = torch.arange(size)[None]
+        inside = ((index >= start) & (index < start + width)).to(features.device)
+        hidden |= inside[:, None, :, None] if axis == 2 else inside[:, None, None, :]
+    return torch.where(hidden, features.mean((2, 3), keepdim=True), features)
+
+
+def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
+    """Return the state of a run that has not begun."""
+    network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
+    average = copy.deepcopy(network).requires_grad_(False)
+    # Norms and biases have one dimension; decaying them does harm and no good.
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1]},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, lr=recipe.optim.learning_rate, weight_decay=recipe.optim.weight_decay
+    )
+    return TrainingState(network, average, optimizer)
+
+
+def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[str, float]:
+    """Fit the network to one batch; returns the losses and the gradient norm."""
+    # Dropout and masks are functions of the step too: this is what makes resuming exact.
+    torch.manual_seed(optim.seed * 1_000_003 + state.step)
+    network = state.network
+    assert isinstance(network, Network)
+    network.train()
+    device_type = batch.waveforms.device.type
+    with torch.no_grad():
+        features = network.frontend(batch.waveforms)
+        features = spec_augment(features, optim.freq_mask, optim.time_mask)
+    with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
+        output = network.body(features)
+    parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(state.step, optim)
+    state.optimizer.zero_grad(set_to_none=True)
+    parts["total"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), optim.grad_clip)
+    state.optimizer.step()
+    state.step += 1
+    state.update_average(optim.ema_decay)
+    return {**{k: float(v.detach()) for k, v in parts.items()}, "grad_norm": float(norm)}
+
+
+def batches_ahead(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
+    """Yield the batches of steps ``first`` to ``last - 1`` in order, made on other threads."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: list[Future[Batch]] = []
+        for step in range(first, last):
+            while len(waiting) < _AHEAD and step + len(waiting) < last:
+                waiting.append(pool.submit(maker.make, step + len(waiting)))
+            yield waiting.pop(0).result()
+
+
+def run(
+    recipe: Recipe,
+    maker: BatchMaker,
+    out: Path,
+    *,
+    device: torch.device,
+    look: Look | None = None,
+    on_progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> TrainingState:
+    """Train from wherever ``out`` left off until the recipe's last step.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to do.
+    maker : BatchMaker
+        Where batches come from.
+    out : Path
+        Folder of the state and of the log (one JSON object a line).
+    look : callable, optional
+        Measures the averaged network on dev; its figures go into the log.
+    on_progress : callable, optional
+        Called after each step with the step and the latest figures.
+    stop_after : int, optional
+        Save and return after this step instead of the last.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    state = make_state(recipe, device)
+    state_path = out / STATE_NAME
+    if state_path.exists():
+        state.restore(state_path, recipe.to_dict())
+    last = min(recipe.optim.steps, stop_after or recipe.optim.steps)
+    started = time.perf_counter()
+    with (out / LOG_NAME).open("a", encoding="utf-8") as log:
+
+        def write(entry: dict[str, Any]) -> None:
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+
+        try:
+            for batch in batches_ahead(maker, state.step, last):
+                figures = train_step(state, batch.to(device), recipe.optim)
+                if state.step % 25 == 0:
+                    seconds = round(time.perf_counter() - started, 2)
+                    rounded = {key: round(value, 5) for key, value in figures.items()}
+                    write({"step": state.step, "seconds": seconds, **rounded})
+                if look and (state.step % recipe.eval_every == 0 or state.step == last):
+                    assert isinstance(state.average, Network)
+                    figures = {**figures, **look(state.average, state.step)}
+                    write({"step": state.step, "dev": figures})
+                if state.step % recipe.save_every == 0:
+                    state.save(state_path, recipe.to_dict())
+                if on_progress:
+                    on_progress(state.step, figures)
+        finally:
+            # Also on Ctrl-C: nothing that was learned is lost.
+            state.save(state_path, recipe.to_dict())
+    return state

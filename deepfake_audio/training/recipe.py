@@ -1,0 +1,170 @@
+"""Everything a training run depends on but the data: one TOML file, kept in the checkpoint."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..augment import AugmentConfig
+from ..config import Config, FrontendConfig, ModelConfig, WindowConfig
+from ..errors import ConfigError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class OptimConfig(Config):
+    """How the weights are fitted.
+
+    Attributes
+    ----------
+    seed : int
+        Of the weights, the sampling and the augmentation.
+    steps, batch_size : int
+        Length of the run, clips a step.
+    crop_s : (float, float)
+        Range of the crop length; one length a batch, seconds.
+    learning_rate, weight_decay : float
+        AdamW; the rate warms up over ``warmup_steps`` and falls along a cosine to zero.
+    ema_decay : float
+        Of the moving average of the weights, which is what is evaluated and released.
+    grad_clip : float
+        Largest gradient norm.
+    label_smoothing : float
+        Share of the target given to the other class.
+    family_weight, speech_weight : float
+        Weights of the two side losses.
+    precision : {"fp32", "bf16"}
+        ``bf16`` computes the network under autocast.
+    freq_mask, time_mask : float
+        Largest share of bands and of frames hidden by SpecAugment (Park et al., 1904.08779).
+    """
+
+    seed: int = 0
+    steps: int = 3000
+    batch_size: int = 64
+    crop_s: tuple[float, float] = (2.0, 4.0)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 200
+    ema_decay: float = 0.998
+    grad_clip: float = 2.0
+    label_smoothing: float = 0.05
+    family_weight: float = 0.2
+    speech_weight: float = 0.2
+    precision: Precision = "fp32"
+    freq_mask: float = 0.15
+    time_mask: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"unknown precision {self.precision!r}", name="optim.precision")
+        if not 0 < self.crop_s[0] <= self.crop_s[1]:
+            raise ConfigError("needs 0 < shortest <= longest", name="optim.crop_s")
+        if min(self.steps, self.batch_size) < 1:
+            raise ConfigError("steps and batch_size must be positive", name="optim")
+
+
+@dataclass(frozen=True)
+class SamplerConfig(Config):
+    """What a batch is made of.
+
+    Attributes
+    ----------
+    spoof_share : float
+        Synthetic share of the speech in a batch.
+    nonspeech_share : float
+        Share of the batch that is noise, music or tones, for the speech head.
+    copy_share : float
+        Share of the synthetic half taken from vocoder copies of genuine clips.
+    source_power, system_power, speaker_power : float
+        A group of n clips is drawn in proportion to ``n ** power``: 0 treats all groups alike,
+        1 all clips alike.
+    """
+
+    spoof_share: float = 0.5
+    nonspeech_share: float = 0.06
+    copy_share: float = 0.0
+    source_power: float = 0.5
+    system_power: float = 0.5
+    speaker_power: float = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the model that comes out.
+    optim, sampler, augment, frontend, model, windows
+        Settings by topic; each is a table of the TOML file.
+    codec_renderings : int
+        Coded versions kept of every training clip.
+    eval_every, save_every : int
+        Steps between looks at dev, and between checkpoints.
+    """
+
+    name: str = "model"
+    version: str = "0"
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    codec_renderings: int = 1
+    eval_every: int = 250
+    save_every: int = 250
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Build from plain types; unknown keys are refused by name."""
+        tables: dict[str, type[Config]] = {
+            "optim": OptimConfig,
+            "sampler": SamplerConfig,
+            "augment": AugmentConfig,
+            "frontend": FrontendConfig,
+            "model": ModelConfig,
+            "windows": WindowConfig,
+        }
+        scalars = ("name", "version", "codec_renderings", "eval_every", "save_every")
+        if unknown := sorted(set(values) - set(tables) - set(scalars)):
+            raise ConfigError(
+                f"unknown setting {', '.join(unknown)}",
+                name="recipe",
+                hint=f"known settings are {', '.join((*scalars, *tables))}",
+            )
+        built: dict[str, Any] = {key: values[key] for key in scalars if key in values}
+        for key, table in tables.items():
+            if key in values:
+                built[key] = table.from_dict(values[key])
+        return cls(**built)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a TOML file.
+
+        Raises
+        ------
+        ConfigError
+            If the file is missing, is no TOML, or holds an unknown setting.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON types."""
+        return {
+            key: value.to_dict() if isinstance(value, Config) else value
+            for key, value in vars(self).items()
+        }

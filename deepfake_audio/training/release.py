@@ -1,0 +1,106 @@
+"""From a trained network to one that may be asked: calibration, policies, figures, on dev only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ..augment.bank import SoundBank, nonspeech
+from ..calibration import (
+    Calibration,
+    false_positive_rates_by_source,
+    fit_calibration,
+    fit_policies,
+    probability,
+)
+from ..checkpoint import CheckpointHeader
+from ..config import SAMPLE_RATE_HZ
+from ..datasets.cache import AudioCache
+from ..model import Network
+from .scores import dev_figures, score_cached, speech_probabilities
+
+_SPEECH_MISS = 0.002  # share of genuine dev clips that the speech gate may lose
+_N_NONSPEECH = 400
+
+
+def calibrate(
+    network: Network,
+    header: CheckpointHeader,
+    cache: AudioCache,
+    dev: np.ndarray,
+    held_out: SoundBank,
+) -> CheckpointHeader:
+    """Fit the speech gate, the calibration and the policies on dev.
+
+    Parameters
+    ----------
+    network : Network
+        Trained, in evaluation mode.
+    header : CheckpointHeader
+        With an identity calibration, so that scores are raw logits.
+    cache, dev : AudioCache, np.ndarray
+        The clips to fit on; not trained on.
+    held_out : SoundBank
+        Sounds kept from training, on which the speech gate is measured.
+
+    Returns
+    -------
+    CheckpointHeader
+        Complete, with the dev figures in ``metrics["dev"]``.
+    """
+    clips = [cache.clips[i] for i in dev]
+    sources = np.array([clip.source for clip in clips])
+    synthetic = np.array([clip.is_synthetic for clip in clips])
+    pooled = np.array([clip.family != "codec" for clip in clips])
+    logits = score_cached(network, header, cache, dev)
+    usable = np.isfinite(logits) & pooled
+
+    gate, gate_figures = _speech_gate(network, header, cache, dev, held_out)
+    fitted = fit_calibration(logits[usable], synthetic[usable])
+    calibration = dataclasses.replace(fitted, speech_threshold=gate)
+    llr = calibration.llr(logits[usable])
+    policies = fit_policies(llr, synthetic[usable], sources[usable], calibration.prior_synthetic)
+    p_synthetic = probability(llr, calibration.prior_synthetic)
+    by_source = {
+        name: false_positive_rates_by_source(
+            p_synthetic, synthetic[usable], sources[usable], policy.threshold
+        )
+        for name, policy in policies.items()
+    }
+    figures: dict[str, Any] = {
+        **dev_figures(clips, logits),
+        "clips": int(usable.sum()),
+        "genuine_fpr_by_source": by_source,
+        "speech_gate": gate_figures,
+    }
+    return dataclasses.replace(
+        header,
+        calibration=calibration,
+        policies=policies,
+        metrics={**header.metrics, "dev": figures},
+    )
+
+
+def _speech_gate(
+    network: Network,
+    header: CheckpointHeader,
+    cache: AudioCache,
+    dev: np.ndarray,
+    held_out: SoundBank,
+) -> tuple[float, dict[str, float]]:
+    """Choose the speech threshold that next to no speech of dev falls under."""
+    speech = speech_probabilities(network, header, (cache[i] for i in dev))
+    rng = np.random.default_rng(0)
+    other = speech_probabilities(
+        network,
+        header,
+        (nonspeech(held_out, 4 * SAMPLE_RATE_HZ, rng) for _ in range(_N_NONSPEECH)),
+    )
+    threshold = float(np.clip(np.quantile(speech, _SPEECH_MISS), 0.02, 0.5))
+    return threshold, {
+        "threshold": threshold,
+        "speech_lost": float((speech < threshold).mean()),
+        "nonspeech_passed": float((other >= threshold).mean()),
+    }

@@ -1,0 +1,95 @@
+"""The whole state of a run in one file without pickle, so that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+_KEY = "deepfake_audio.training_state"
+
+
+@dataclass
+class TrainingState:
+    """Network, averaged network, optimiser and step of one run.
+
+    Batches are functions of the step and torch's generator is seeded from it, so no generator
+    state needs keeping.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.AdamW
+    step: int = 0
+
+    def update_average(self, decay: float) -> None:
+        """Move the averaged weights towards the present ones; statistics are copied."""
+        # A young average follows closely, otherwise it would remember its random start.
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+            for kept, present in pairs:
+                kept.lerp_(present, 1 - decay)
+            for kept, present in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(present, 1 - decay)
+                else:
+                    kept.copy_(present)
+
+    def save(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Write everything to ``path``, whole or not at all."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in (("network", self.network), ("average", self.average)):
+            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        metadata = {_KEY: json.dumps({"step": self.step, "recipe": recipe}, sort_keys=True)}
+        partial = path.with_name(path.name + ".partial")
+        safetensors.torch.save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+
+    def restore(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or belongs to a run with another recipe.
+        """
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                saved = json.loads(file.metadata()[_KEY])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (OSError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(
+                "is no training state", name=str(path), hint="delete it to start anew"
+            ) from error
+        if saved["recipe"] != json.loads(json.dumps(recipe)):
+            raise CheckpointError(
+                "belongs to a run with another recipe",
+                name=str(path),
+                hint="give the old recipe or another --out",
+            )
+        for prefix, module in (("network", self.network), ("average", self.average)):
+            module.load_state_dict(_below(tensors, prefix))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, "optimizer").items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step = int(saved["step"])
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = len(prefix) + 1
+    return {k[start:]: v for k, v in tensors.items() if k.startswith(f"{prefix}.")}

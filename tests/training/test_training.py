@@ -1,0 +1,247 @@
+"""Training: batches are functions of the step, and a stopped run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sounds import make_speech
+
+from deepfake_audio.augment import AugmentConfig
+from deepfake_audio.checkpoint import load_checkpoint
+from deepfake_audio.config import FrontendConfig, ModelConfig, WindowConfig
+from deepfake_audio.datasets.cache import AudioCache
+from deepfake_audio.datasets.manifest import Clip
+from deepfake_audio.errors import CheckpointError, ConfigError, DatasetError
+from deepfake_audio.training import Recipe, train
+from deepfake_audio.training.loop import (
+    LOG_NAME,
+    STATE_NAME,
+    learning_rate,
+    losses,
+    make_state,
+    spec_augment,
+    train_step,
+)
+from deepfake_audio.training.recipe import OptimConfig, SamplerConfig
+from deepfake_audio.training.sampler import BalancedTree, BatchMaker
+from deepfake_audio.training.state import TrainingState
+
+RATE_HZ = 16_000
+TINY = Recipe(
+    name="tiny",
+    version="0.1",
+    optim=OptimConfig(steps=6, batch_size=8, crop_s=(0.5, 0.8), warmup_steps=2),
+    sampler=SamplerConfig(nonspeech_share=0.25),
+    augment=AugmentConfig(codec=0.0),
+    frontend=FrontendConfig(n_bands=16),
+    model=ModelConfig(stem_channels=4, channels=(4, 8), blocks=(1, 1), embedding_dim=8),
+    windows=WindowConfig(window_s=1.0, hop_s=1.0),
+    eval_every=3,
+    save_every=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen clips, human ones falling and synthetic ones steady in pitch, as a CSV manifest."""
+    folder = tmp_path_factory.mktemp("data")
+    lines = ["path,label,source,system,speaker,split"]
+    for index in range(16):
+        label = "real" if index % 2 else "fake"
+        split = "dev" if index >= 10 else "train"
+        samples = make_speech(1.0 + 0.05 * index, index, RATE_HZ)
+        soundfile.write(folder / f"{index}.wav", samples, RATE_HZ)
+        lines.append(f"{index}.wav,{label},s{index % 3},sys,sp{index},{split}")
+    table = folder / "clips.csv"
+    table.write_text("\n".join(lines))
+    return table
+
+
+def cache_of(n: int = 12) -> AudioCache:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(4_000, 30_000, n)
+    samples = (rng.standard_normal(lengths.sum()) * 3_000).astype(np.int16)
+    clips = [
+        Clip(
+            id=str(i),
+            label="spoof" if i % 2 else "bonafide",
+            path=Path("x"),
+            source=f"s{i % 3}",
+            system="a" if i % 2 else "",
+            family="vc" if i % 4 == 1 else "",
+        )
+        for i in range(n)
+    ]
+    return AudioCache(clips, samples, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def maker_of(recipe: Recipe = TINY) -> BatchMaker:
+    cache = cache_of()
+    return BatchMaker(
+        cache,
+        np.arange(len(cache)),
+        optim=recipe.optim,
+        sampler=recipe.sampler,
+        augment=recipe.augment,
+    )
+
+
+def test_a_batch_is_a_function_of_its_step() -> None:
+    first, again, other = maker_of().make(3), maker_of().make(3), maker_of().make(4)
+    assert torch.equal(first.waveforms, again.waveforms)
+    assert first.waveforms.shape != other.waveforms.shape or not torch.equal(
+        first.waveforms, other.waveforms
+    )
+
+
+def test_a_batch_has_the_shares_asked_for() -> None:
+    batch = maker_of().make(0)
+    assert batch.waveforms.shape[0] == 8
+    assert batch.is_speech.tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert batch.is_synthetic.tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert set(batch.family[3:].tolist()) == {-1}
+    assert set(batch.family[:3].tolist()) <= {-1, 1}
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, 0.5), (1.0, 0.9), (0.5, 0.75)])
+def test_sampling_balances_sources(power: float, expected: float) -> None:
+    clips = [
+        Clip(id=str(i), label="bonafide", path=Path("x"), source="big" if i < 90 else "small")
+        for i in range(100)
+    ]
+    tree = BalancedTree(clips, np.arange(100), SamplerConfig(source_power=power))
+    rng = np.random.default_rng(0)
+    drawn = np.array([tree.draw(rng) for _ in range(4_000)])
+    assert np.mean(drawn < 90) == pytest.approx(expected, abs=0.03)
+    assert len(set(drawn)) == 100
+
+
+def test_losses_ignore_what_they_do_not_apply_to() -> None:
+    batch = maker_of().make(0)
+    state = make_state(TINY, torch.device("cpu"))
+    output = state.network.eval()(batch.waveforms)
+    parts = losses(output, batch, TINY.optim)
+    moved = output._replace(logit=output.logit + 100 * (1 - batch.is_speech))
+    assert torch.equal(losses(moved, batch, TINY.optim)["spoof"], parts["spoof"])
+    shifted = output._replace(logit=output.logit + 100 * batch.is_speech)
+    assert losses(shifted, batch, TINY.optim)["spoof"] > parts["spoof"]
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    optim = OptimConfig(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(step, optim) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[100] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_spec_augment_hides_bounded_ranges_behind_the_mean() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(16, 2, 40, 100)
+    hidden = spec_augment(features, 0.2, 0.1) != features
+    assert hidden.any()
+    # A masked cell is masked in all input channels alike.
+    assert (hidden[:, 0] == hidden[:, 1]).float().mean() > 0.999
+    rows, frames = hidden[:, 0].all(2), hidden[:, 0].all(1)
+    assert rows.sum(1).max() <= 9
+    assert frames.sum(1).max() <= 11
+    assert torch.equal(spec_augment(features, 0.0, 0.0), features)
+
+
+def test_the_network_learns_a_batch() -> None:
+    recipe = Recipe.from_dict({**TINY.to_dict()})
+    optim = recipe.optim.replace(steps=60, warmup_steps=5, freq_mask=0.0, time_mask=0.0)
+    state = make_state(recipe, torch.device("cpu"))
+    batch = maker_of().make(0)
+    first = train_step(state, batch, optim)["spoof"]
+    for _ in range(59):
+        last = train_step(state, batch, optim)["spoof"]
+    assert last < 0.6 * first
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "model.safetensors").network.state_dict()
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    options = {"cache": tmp_path / "cache", "say": lambda message: None}
+    train(TINY, [data], tmp_path / "whole", **options)
+    train(TINY, [data], tmp_path / "parts", stop_after=3, **options)
+    train(TINY, [data], tmp_path / "parts", stop_after=4, **options)
+    train(TINY, [data], tmp_path / "parts", **options)
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, parts[name]), name
+    log = [json.loads(line) for line in (tmp_path / "whole" / LOG_NAME).read_text().splitlines()]
+    looks = [entry for entry in log if "dev" in entry]
+    assert [entry["step"] for entry in looks] == [3, 6]
+    assert 0 <= looks[-1]["dev"]["pooled_eer"] <= 1
+
+
+def test_the_checkpoint_is_calibrated_and_keeps_its_recipe(data: Path, tmp_path: Path) -> None:
+    path = train(TINY, [data], tmp_path, cache=tmp_path / "cache", say=lambda message: None)
+    header = load_checkpoint(path).header
+    assert Recipe.from_dict(header.training["recipe"]) == TINY
+    assert set(header.policies) == {"recall", "balanced", "precision"}
+    assert header.metrics["dev"]["clips"] == 6
+    assert header.calibration.scale > 0
+
+
+def test_another_recipe_is_refused_instead_of_mixed_in(data: Path, tmp_path: Path) -> None:
+    options = {"cache": tmp_path / "cache", "say": lambda message: None}
+    train(TINY, [data], tmp_path, stop_after=1, **options)
+    other = Recipe.from_dict({**TINY.to_dict(), "version": "0.2"})
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(other, [data], tmp_path, **options)
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    state: TrainingState = make_state(TINY, torch.device("cpu"))
+    path = tmp_path / STATE_NAME
+    path.write_text("broken")
+    with pytest.raises(CheckpointError, match="is no training state"):
+        state.restore(path, TINY.to_dict())
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", make_speech(1.0, 0, RATE_HZ), RATE_HZ)
+    with pytest.raises(DatasetError, match="both classes, found bonafide"):
+        train(TINY, [tmp_path], tmp_path / "out", say=lambda message: None)
+
+
+def test_recipes_survive_toml_and_refuse_unknown_settings(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('name = "x"\n[optim]\nsteps = 7\n[augment]\nsnr_db = [1.0, 2.0]\n')
+    recipe = Recipe.load(path)
+    assert (recipe.name, recipe.optim.steps, recipe.augment.snr_db) == ("x", 7, (1.0, 2.0))
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    path.write_text("[optim]\nlearning_speed = 1\n")
+    with pytest.raises(ConfigError, match="learning_speed"):
+        Recipe.load(path)
+    path.write_text("not toml at all [")
+    with pytest.raises(ConfigError, match="no valid TOML"):
+        Recipe.load(path)
+
+
+def test_every_released_recipe_is_valid() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "models").glob("*/recipe.toml"))
+    assert recipes
+    for path in recipes:
+        assert Recipe.load(path).name == path.parent.name
