@@ -172,7 +172,7 @@ def decode(
             raise _nothing(reader, name)
         if not samples.size:
             raise EmptyAudioError(
-                f"only {frames} samples", name=name, hint="give a longer recording"
+                f"too few samples ({frames})", name=name, hint="give a longer recording"
             )
         flags = quality_flags(samples, reader.sample_rate_hz, meter)
         if reader.incomplete:

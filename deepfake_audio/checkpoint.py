@@ -15,7 +15,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 
 from .calibration import Calibration
 from .config import FrontendConfig, ModelConfig, Policy, WindowConfig

@@ -122,7 +122,9 @@ class WindowConfig(Config):
         _require(0 < self.step_s <= self.window_s, "windows.step_s", "must lie in (0, window_s]")
         _require(0 < self.hop_s <= self.window_s, "windows.hop_s", "must lie in (0, window_s]")
         _require(
-            0 < self.min_window_s <= self.window_s, "windows.min_window_s", "must lie in (0, window_s]"
+            0 < self.min_window_s <= self.window_s,
+            "windows.min_window_s",
+            "must lie in (0, window_s]",
         )
 
 
@@ -160,15 +162,15 @@ class FrontendConfig(Config):
     normalize: Normalization = "level"
 
     def __post_init__(self) -> None:
-        _require(self.kind in get_args(FrontendKind), "frontend.kind", f"unknown kind {self.kind!r}")
+        _require(
+            self.kind in get_args(FrontendKind), "frontend.kind", f"unknown kind {self.kind!r}"
+        )
         _require(
             self.normalize in get_args(Normalization),
             "frontend.normalize",
             f"unknown normalisation {self.normalize!r}",
         )
-        _require(
-            0 < self.win_length <= self.n_fft, "frontend.win_length", "must lie in (0, n_fft]"
-        )
+        _require(0 < self.win_length <= self.n_fft, "frontend.win_length", "must lie in (0, n_fft]")
         _require(self.hop_length > 0, "frontend.hop_length", "must be above zero")
         _require(
             0 < self.n_bands <= self.n_fft // 2, "frontend.n_bands", "must lie in (0, n_fft / 2]"

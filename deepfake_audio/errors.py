@@ -75,7 +75,7 @@ class LimitExceededError(AudioError):
 
 
 class InvalidSamplesError(AudioError):
-    """The samples are not numbers that can be sound (NaN, infinite, absurdly large, wrong shape)."""
+    """The samples cannot be sound: NaN, infinite, absurdly large, or of the wrong shape."""
 
     code = "invalid_samples"
 

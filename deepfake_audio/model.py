@@ -48,6 +48,7 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Linear(self.reduce.out_features, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Scale each channel of maps shaped (batch, channels, rows, frames)."""
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(maps.mean((2, 3))))))
         return maps * gate[:, :, None, None]
 
@@ -72,6 +73,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Map (batch, in_channels, rows, frames) to (batch, out_channels, rows', frames')."""
         residual = F.relu(self.norm1(self.conv1(maps)), inplace=True)
         residual = self.gate(self.norm2(self.conv2(residual)))
         return F.relu(residual + self.shortcut(maps), inplace=True)
@@ -159,7 +161,9 @@ UNITTEST_MODEL = ModelConfig(
 """Shape of the random-weight model that tests use."""
 
 
-def build_network(frontend: FrontendConfig, model: ModelConfig, *, seed: int | None = None) -> Network:
+def build_network(
+    frontend: FrontendConfig, model: ModelConfig, *, seed: int | None = None
+) -> Network:
     """Make a network with fresh weights.
 
     Parameters

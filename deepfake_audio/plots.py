@@ -48,7 +48,7 @@ def plot_report(report: Report, audio: DecodedAudio) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Not known to pyplot; in a notebook it shows itself.
+        Not known to pyplot; after ``%matplotlib inline`` a notebook shows it.
 
     Raises
     ------

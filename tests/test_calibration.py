@@ -186,7 +186,7 @@ def test_worst_source_needs_ten_clips():
     policy = fit_policies(llr, truth, sources)["recall"]
     assert policy.worst_source == "large"
     few = fit_policies(llr[[0, 50, 120]], truth[[0, 50, 120]], ["a", "b", "c"])["recall"]
-    assert few.worst_source is None and few.worst_source_fpr is None
+    assert (few.worst_source, few.worst_source_fpr) == (None, None)
 
 
 def test_cuts_stay_on_their_side_of_even_odds():
@@ -197,7 +197,7 @@ def test_cuts_stay_on_their_side_of_even_odds():
         assert policy.authentic_below == policy.threshold == 0.5
     backwards = fit_policies(-llr, np.arange(60) >= 30, ["a"] * 60)
     for policy in backwards.values():
-        assert policy.expected_fpr == 0 and policy.expected_fnr == 1
+        assert (policy.expected_fpr, policy.expected_fnr) == (0, 1)
         assert policy.authentic_below < 0.5 < policy.threshold
 
 

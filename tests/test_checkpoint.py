@@ -107,7 +107,7 @@ def test_damage_is_a_one_line_error_that_names_the_file(
 
 @pytest.mark.parametrize("name", ["no-such-model", "../default", "/nowhere/x.safetensors"])
 def test_unknown_models_are_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(CheckpointError, match="no such model.*released models"):
+    with pytest.raises(CheckpointError, match=r"no such model.*released models"):
         load_checkpoint(name)
 
 

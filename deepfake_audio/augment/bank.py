@@ -83,15 +83,17 @@ def synthetic_rir(rng: np.random.Generator) -> np.ndarray:
     tail[: rng.integers(16, 160)] = 0.0
     tail *= 10.0 ** (rng.uniform(-15.0, 3.0) / 20.0) / np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
-    return (tail / np.sqrt(np.sum(tail**2))).astype(np.float32)
+    response: np.ndarray = tail / np.sqrt(np.sum(tail**2))
+    return response.astype(np.float32)
 
 
 def coloured_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Noise whose power falls as ``1 / f ** k`` with a random k from 0 (white) to 2 (brown)."""
     spectrum = np.fft.rfft(rng.standard_normal(n_samples))
     shape = np.arange(1, len(spectrum) + 1) ** (-0.5 * rng.uniform(0.0, 2.0))
-    noise = np.fft.irfft(spectrum * shape, n_samples)
-    return (noise / (np.abs(noise).max() + 1e-9)).astype(np.float32)
+    noise: np.ndarray = np.fft.irfft(spectrum * shape, n_samples)
+    noise /= np.abs(noise).max() + 1e-9
+    return noise.astype(np.float32)
 
 
 def random_excerpt(recording: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -115,7 +117,7 @@ def _tones(n_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _melody(n_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Notes and chords of a random instrument over a random beat."""
+    """Play notes and chords of a random instrument over a random beat."""
     signal = np.zeros(n_samples)
     beat = int(SAMPLE_RATE_HZ * rng.uniform(0.12, 0.6))
     root_hz = rng.uniform(55.0, 330.0)
@@ -157,8 +159,7 @@ def nonspeech(bank: SoundBank, n_samples: int, rng: np.random.Generator) -> np.n
     else:
         signal = coloured_noise(n_samples, rng).astype(np.float64)
     if rng.random() < 0.3:
-        signal = signal / (np.abs(signal).max() + 1e-9) + rng.uniform(
-            0.0, 0.5
-        ) * coloured_noise(n_samples, rng)
+        share = rng.uniform(0.0, 0.5)
+        signal = signal / (np.abs(signal).max() + 1e-9) + share * coloured_noise(n_samples, rng)
     level = 10.0 ** (rng.uniform(-40.0, -1.0) / 20.0)
     return to_int16(signal * level / (np.abs(signal).max() + 1e-9))

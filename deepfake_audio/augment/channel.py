@@ -103,9 +103,7 @@ class ChannelSimulator:
         gain_db = np.zeros_like(bins_hz)
         if rng.random() < config.eq:
             knots_db = rng.uniform(-1, 1, len(_EQ_KNOTS_HZ)) * rng.uniform(0, config.eq_db)
-            gain_db += np.interp(
-                np.log(np.maximum(bins_hz, 1.0)), np.log(_EQ_KNOTS_HZ), knots_db
-            )
+            gain_db += np.interp(np.log(np.maximum(bins_hz, 1.0)), np.log(_EQ_KNOTS_HZ), knots_db)
         if rng.random() < config.band_limit:
             edge_hz = rng.uniform(*config.low_pass_hz)
             slope_db = rng.uniform(24.0, 200.0)  # an octave
@@ -113,7 +111,7 @@ class ChannelSimulator:
         if rng.random() < config.band_limit:
             edge_hz = rng.uniform(*config.high_pass_hz)
             gain_db -= 24.0 * np.maximum(0, np.log2(edge_hz / np.maximum(bins_hz, 1.0)))
-        response = 10.0 ** (np.maximum(gain_db, -100.0) / 20.0)
+        response: np.ndarray = 10.0 ** (np.maximum(gain_db, -100.0) / 20.0)
         if rng.random() < config.reverb:
             room = (
                 self.bank.rir[rng.integers(len(self.bank.rir))]

@@ -39,7 +39,9 @@ class Codec:
 CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
-        Codec("mp3", "libmp3lame", "mp3", 16_000, (24_000, 32_000, 48_000, 64_000, 96_000, 128_000)),
+        Codec(
+            "mp3", "libmp3lame", "mp3", 16_000, (24_000, 32_000, 48_000, 64_000, 96_000, 128_000)
+        ),
         Codec("aac", "aac", "adts", 16_000, (24_000, 32_000, 48_000, 64_000, 96_000)),
         Codec("opus", "libopus", "ogg", 16_000, (8_000, 12_000, 16_000, 24_000, 32_000, 64_000)),
         Codec("vorbis", "libvorbis", "ogg", 16_000, (32_000, 48_000, 64_000, 96_000)),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -70,10 +71,14 @@ def render(
     folder.mkdir(parents=True, exist_ok=True)
     path, done_path = folder / f"{name}.i16", folder / f"{name}.done"
     total = int(cache.offsets[-1])
-    mode = "r+" if path.exists() and path.stat().st_size == 2 * total else "w+"
+    mode: Literal["r+", "w+"] = "r+" if path.exists() and path.stat().st_size == 2 * total else "w+"
     samples = np.memmap(path, dtype=np.int16, mode=mode, shape=(total,))
     # One text line a finished clip: what a killed run left undone is known exactly.
-    done = set(map(int, done_path.read_text().split())) if mode == "r+" and done_path.exists() else set()
+    done = (
+        set(map(int, done_path.read_text().split()))
+        if mode == "r+" and done_path.exists()
+        else set()
+    )
     order = [int(i) for i in indices if int(i) not in done]
     with done_path.open("a") as log, ThreadPoolExecutor(_THREADS) as pool:
         for count, (index, result) in enumerate(
@@ -84,6 +89,7 @@ def render(
             target[:length] = result[:length]
             target[length:] = 0
             log.write(f"{index}\n")
+            log.flush()  # a kill loses at most this clip
             if on_progress:
                 on_progress(count)
     samples.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -67,6 +68,35 @@ def fail(error: DeepfakeAudioError) -> typer.Exit:
     """Print an error that ends the command, and return the exit to raise."""
     say(str(error))
     return typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_NOTHING_SCORED)
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Keep what C libraries print about damaged files off the terminal.
+
+    libmpg123 and FFmpeg write to file descriptor 2 behind Python's back. Inside this context the
+    descriptor leads nowhere, and ``sys.stderr``, with all the command says, to where it led.
+    """
+    try:
+        usual = sys.stderr.fileno() == 2
+    except (AttributeError, OSError):  # no standard error at all, or one of Python's own
+        usual = False
+    if not usual:
+        yield
+        return
+    stderr = sys.stderr
+    stderr.flush()
+    with (
+        open(os.dup(2), "w", buffering=1, encoding=stderr.encoding, errors=stderr.errors) as kept,
+        open(os.devnull, "w") as nowhere,
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = kept
+        try:
+            yield
+        finally:
+            sys.stderr = stderr
+            os.dup2(kept.fileno(), 2)
 
 
 def use_utf8() -> None:

@@ -32,6 +32,7 @@ from .console import (
     VersionOption,
     fail,
     say,
+    silent_libraries,
     use_utf8,
     with_progress,
 )
@@ -130,7 +131,9 @@ def detect(
         plots = _Plots(plot, many=many) if plot else None
         tally = _Tally(failed=len(found.failures), hits=_HITS[fail_on] if fail_on else frozenset())
         if found.names:
-            _score(load(), found, output, plots, tally, quiet=quiet, verbose=verbose)
+            detector = load()
+            with silent_libraries():
+                _score(detector, found, output, plots, tally, quiet=quiet, verbose=verbose)
         return tally.status
 
     raise typer.Exit(_guarded(run, output))

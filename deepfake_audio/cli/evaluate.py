@@ -21,6 +21,7 @@ from .console import (
     QuietOption,
     fail,
     say,
+    silent_libraries,
     use_utf8,
     with_progress,
 )
@@ -95,7 +96,8 @@ def evaluate(
         else:
             detector = _load(model, device, policy)
             policies = _policies(detector, policy)
-            table, failed = _score(detector, data or [], split, limit, quiet=quiet)
+            with silent_libraries():
+                table, failed = _score(detector, data or [], split, limit, quiet=quiet)
             about = {"model": str(detector.model), "data": ", ".join(data or [])}
             about |= {"split": split} if split else {}
         result = evaluate_scores(

@@ -107,23 +107,20 @@ def bench(
 
     use_utf8()
     try:
-        speech = collect(data or [str(samples_folder())], recursive=True, limits=Limits()).sources
+        folder = benchmarking.bundled_speech()
+        speech = collect(data or [str(folder)], recursive=True, limits=Limits()).sources
         if not speech:
             raise DatasetError("no speech to measure on", hint="name files or folders with --data")
         detector = Detector.load(model, device=device)
         files = benchmarking.speech_clips(speech, clips)
-        rows = benchmarking.end_to_end(detector, files, repeats)
-        rows += benchmarking.features(detector, files, repeats)
+        found = [
+            benchmarking.end_to_end(detector, files, repeats),
+            *benchmarking.features(detector, files, repeats),
+        ]
     except DeepfakeAudioError as error:
         raise fail(error) from error
     if json:
-        about = {**benchmarking.machine(), "model": str(detector.model), "clips": clips}
-        timings = [row.to_dict() for row in rows]
-        typer.echo(json_module.dumps({"about": about, "timings": timings}, indent=2))
+        measured = benchmarking.to_dict(detector, found, clips=clips, repeats=repeats)
+        typer.echo(json_module.dumps(measured, indent=2))
         return
-    typer.echo(benchmarking.table(rows))
-
-
-def samples_folder() -> Path:
-    """Return the folder of the bundled speech samples."""
-    return Path(__file__).parent.parent / "samples"
+    typer.echo(benchmarking.table(found))

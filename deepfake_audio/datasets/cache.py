@@ -150,7 +150,9 @@ def _chunks(
 
 def select(cache: AudioCache, split: str) -> np.ndarray:
     """Return the indices of the clips of a split."""
-    return np.array([i for i, clip in enumerate(cache.clips) if clip.split == split], dtype=np.int64)
+    return np.array(
+        [i for i, clip in enumerate(cache.clips) if clip.split == split], dtype=np.int64
+    )
 
 
 def with_family(clip: Clip, family: str, system: str) -> Clip:

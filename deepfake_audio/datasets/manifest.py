@@ -12,9 +12,10 @@ from typing import Any, Literal
 from ..errors import DatasetError, MissingExtraError
 
 Label = Literal["bonafide", "spoof"]
-AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .opus .mp3 .m4a .aac .mp4 .mov .webm .mkv .aiff .aif .caf .amr .3gp .wma".split()
-)
+AUDIO_SUFFIXES = frozenset((
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv",
+    ".aiff", ".aif", ".caf", ".amr", ".3gp", ".wma",
+))  # fmt: skip
 _LABELS: dict[str, Label] = {
     "bonafide": "bonafide",
     "bona-fide": "bonafide",

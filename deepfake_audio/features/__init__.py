@@ -3,7 +3,7 @@
 All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
 """
 
-from .cepstral import delta, dct_matrix, lfcc, mfcc
+from .cepstral import dct_matrix, delta, lfcc, mfcc
 from .frontend import Frontend
 from .phase import group_delay, instantaneous_frequency, modified_group_delay
 from .spectral import (

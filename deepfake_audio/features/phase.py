@@ -37,9 +37,7 @@ def stft_pair(
     """
     plain = _hann(win_length, n_fft, waveform.dtype, waveform.device)
     weighted = _time_weighted_hann(win_length, n_fft, waveform.dtype, waveform.device)
-    return windowed_stft(waveform, plain, hop_length), windowed_stft(
-        waveform, weighted, hop_length
-    )
+    return windowed_stft(waveform, plain, hop_length), windowed_stft(waveform, weighted, hop_length)
 
 
 def cross_power(spectrum: Tensor, weighted: Tensor) -> Tensor:

@@ -85,7 +85,8 @@ def _triangles(edges_hz: np.ndarray, n_fft: int, sample_rate_hz: int) -> np.ndar
     left, centre, right = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising = (bins_hz - left) / (centre - left)
     falling = (right - bins_hz) / (right - centre)
-    return np.maximum(0.0, np.minimum(rising, falling))
+    triangles: np.ndarray = np.maximum(0.0, np.minimum(rising, falling))
+    return triangles
 
 
 @functools.lru_cache(maxsize=32)
@@ -179,7 +180,9 @@ class SpectralMoments:
     zero_crossing_rate: Tensor
 
 
-def zero_crossing_rate(waveform: Tensor, *, frame_length: int = 512, hop_length: int = 160) -> Tensor:
+def zero_crossing_rate(
+    waveform: Tensor, *, frame_length: int = 512, hop_length: int = 160
+) -> Tensor:
     """Zero crossings a sample in frames centred on ``t * hop_length``, shape (batch, frames).
 
     Ends are padded with their own value, which adds no crossing; equals
@@ -246,7 +249,5 @@ def spectral_moments(
         rolloff_hz=rolloff,
         flatness=flatness,
         flux=torch.nn.functional.pad(rise, (1, 0)),
-        zero_crossing_rate=zero_crossing_rate(
-            waveform, frame_length=n_fft, hop_length=hop_length
-        ),
+        zero_crossing_rate=zero_crossing_rate(waveform, frame_length=n_fft, hop_length=hop_length),
     )

@@ -45,7 +45,8 @@ def losses(output: ModelOutput, batch: Batch, optim: OptimConfig) -> dict[str, T
     speech = F.binary_cross_entropy_with_logits(output.speech, batch.is_speech)
     known = (batch.family != NO_FAMILY).sum().clamp_min(1)
     family = (
-        F.cross_entropy(output.family, batch.family, ignore_index=NO_FAMILY, reduction="sum") / known
+        F.cross_entropy(output.family, batch.family, ignore_index=NO_FAMILY, reduction="sum")
+        / known
     )
     total = spoof + optim.family_weight * family + optim.speech_weight * speech
     return {"spoof": spoof, "family": family, "speech": speech, "total": total}
@@ -85,7 +86,7 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     # Norms and biases have one dimension; decaying them does harm and no good.
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.ndim > 1]},
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]

@@ -105,6 +105,8 @@ class Recipe:
         Settings by topic; each is a table of the TOML file.
     codec_renderings : int
         Coded versions kept of every training clip.
+    copied_clips : int
+        Genuine training clips copied by each vocoder.
     eval_every, save_every : int
         Steps between looks at dev, and between checkpoints.
     """
@@ -118,6 +120,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     codec_renderings: int = 1
+    copied_clips: int = 1000
     eval_every: int = 250
     save_every: int = 250
 
@@ -132,7 +135,14 @@ class Recipe:
             "model": ModelConfig,
             "windows": WindowConfig,
         }
-        scalars = ("name", "version", "codec_renderings", "eval_every", "save_every")
+        scalars = (
+            "name",
+            "version",
+            "codec_renderings",
+            "copied_clips",
+            "eval_every",
+            "save_every",
+        )
         if unknown := sorted(set(values) - set(tables) - set(scalars)):
             raise ConfigError(
                 f"unknown setting {', '.join(unknown)}",

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..augment.bank import SoundBank, nonspeech
 from ..calibration import (
-    Calibration,
     false_positive_rates_by_source,
     fit_calibration,
     fit_policies,

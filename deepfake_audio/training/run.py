@@ -104,9 +104,11 @@ def prepare(
     copies = []
     if recipe.sampler.copy_share > 0:
         genuine = train[[not cache.clips[i].is_synthetic for i in train]]
+        # Evenly over the list, and so over the sources.
+        few = genuine[:: max(len(genuine) // recipe.copied_clips, 1)]
         for path in vocoders:
-            say(f"copying {len(genuine)} genuine clips through {path.stem}")
-            copies.append(render(cache, home, f"copy-{path.stem}", genuine, hifigan_copies(path)))
+            say(f"copying {len(few)} genuine clips through {path.stem}")
+            copies.append(render(cache, home, f"copy-{path.stem}", few, hifigan_copies(path)))
     bank = SoundBank.load(noise) if noise else SoundBank()
     held_out = SoundBank.load(noise, held_out=True) if noise else SoundBank()
     return TrainingData(cache, train, dev, renderings, copies, bank, held_out)

@@ -6,6 +6,7 @@ workers may make batches ahead in any order.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,9 +69,9 @@ class BalancedTree:
             if len(indices) and clips[indices[0]].is_synthetic
             else config.speaker_power
         )
-        source_sizes = _sizes([source for source, _ in keys])
-        group_sizes = _sizes(keys)
-        group_totals: dict[object, float] = {}
+        source_sizes = Counter(source for source, _ in keys)
+        group_sizes = Counter(keys)
+        group_totals: dict[str, float] = {}
         for key in group_sizes:
             group_totals[key[0]] = group_totals.get(key[0], 0.0) + group_sizes[key] ** inner_power
         for position, key in enumerate(keys):
@@ -85,13 +86,6 @@ class BalancedTree:
         """Return the index of one clip."""
         position = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
         return int(self.indices[min(position, len(self.indices) - 1)])
-
-
-def _sizes(keys: Sequence[object]) -> dict[object, int]:
-    sizes: dict[object, int] = {}
-    for key in keys:
-        sizes[key] = sizes.get(key, 0) + 1
-    return sizes
 
 
 class BatchMaker:
@@ -146,10 +140,10 @@ class BatchMaker:
         ]
         shared = np.random.default_rng([optim.seed, step])
         # Whole tenths of a second: a handful of shapes, which the allocator and kernels reuse.
-        n_samples = int(round(shared.uniform(*optim.crop_s) * 10)) * SAMPLE_RATE_HZ // 10
-        n_nonspeech = int(round(self.sampler.nonspeech_share * optim.batch_size))
+        n_samples = round(shared.uniform(*optim.crop_s) * 10) * SAMPLE_RATE_HZ // 10
+        n_nonspeech = round(self.sampler.nonspeech_share * optim.batch_size)
         n_speech = optim.batch_size - n_nonspeech
-        n_synthetic = int(round(self.sampler.spoof_share * n_speech))
+        n_synthetic = round(self.sampler.spoof_share * n_speech)
         rows: list[np.ndarray] = []
         families: list[int] = []
         for position, rng in enumerate(rngs):

@@ -46,27 +46,34 @@ def score_cached(
 def speech_probabilities(
     network: Network, header: CheckpointHeader, recordings: Iterable[np.ndarray]
 ) -> np.ndarray:
-    """Probability of speech of the first window of each int16 recording; too short ones left out.
+    """Probability of speech in the first window of each int16 recording that is long enough.
 
     Returns
     -------
     np.ndarray, float64, shape (recordings,)
+        Grouped by the length of the window, so in no particular order.
     """
     device = next(network.parameters()).device
-    probabilities: list[float] = []
+    by_length: dict[int, list[np.ndarray]] = {}
     for samples in recordings:
         length, starts = window_starts(len(samples), header.windows)
         if len(starts):
-            window = torch.from_numpy(as_float(samples[:length]))[None].to(device)
-            probabilities.append(float(network(window).speech.sigmoid()))
-    return np.array(probabilities)
+            by_length.setdefault(length, []).append(samples[:length])
+    probabilities = [np.zeros(0)]
+    for windows in by_length.values():
+        for first in range(0, len(windows), _CHUNK):
+            batch = torch.from_numpy(as_float(np.stack(windows[first : first + _CHUNK])))
+            probabilities.append(network(batch.to(device)).speech.double().sigmoid().cpu().numpy())
+    return np.concatenate(probabilities)
 
 
 def dev_figures(clips: Sequence[Clip], scores: np.ndarray) -> dict[str, float]:
     """Return pooled and page-macro EER (fractions) of scored clips, codec family left out."""
-    usable = np.flatnonzero(np.isfinite(scores) & [clip.family != "codec" for clip in clips])
-    bonafide = np.array([not clips[i].is_synthetic for i in usable])
+    core = np.array([clip.family != "codec" for clip in clips], dtype=bool)
+    usable = np.flatnonzero(np.isfinite(scores) & core)
+    scored = [clips[i] for i in usable.tolist()]
+    bonafide = np.array([not clip.is_synthetic for clip in scored])
     high_bonafide = -scores[usable]
-    macro, _ = page_macro_eer(high_bonafide, bonafide, [clips[i].source for i in usable])
+    macro, _ = page_macro_eer(high_bonafide, bonafide, [clip.source for clip in scored])
     pooled = eer(high_bonafide[bonafide], high_bonafide[~bonafide]).value
     return {"pooled_eer": pooled, "page_macro_eer": macro}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +37,11 @@ class TrainingState:
         # A young average follows closely, otherwise it would remember its random start.
         decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
-            for kept, present in pairs:
-                kept.lerp_(present, 1 - decay)
-            for kept, present in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            for kept, present in zip(_tensors(self.average), _tensors(self.network), strict=True):
                 if kept.is_floating_point():
                     kept.lerp_(present, 1 - decay)
                 else:
-                    kept.copy_(present)
+                    kept.copy_(present)  # the counters of the norms
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write everything to ``path``, whole or not at all."""
@@ -93,3 +92,7 @@ class TrainingState:
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = len(prefix) + 1
     return {k[start:]: v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain[Tensor](module.parameters(), module.buffers())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bad_inputs import make_bad_inputs
 
 MakeWav = Callable[..., Path]
 DETECT = [sys.executable, "-c", "from deepfake_audio.cli import detect_main; detect_main()"]
@@ -91,3 +92,58 @@ def test_a_reader_that_leaves_is_no_crash(speech_wav: MakeWav) -> None:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 141
     assert errors == b""
+
+
+def test_bad_inputs_cost_a_line_each_and_nothing_else(speech_wav: MakeWav, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    found = make_bad_inputs(tmp_path / "bad").values()
+    bad = [str(path) for path in found if "\0" not in str(path)]  # no shell can pass a null byte
+    good = [str(speech_wav(f"good-{index}.wav", 1.5, seed=index)) for index in range(4)]
+    mixed = [good[0], *bad[:30], good[1], good[2], *bad[30:], good[3]]
+    command = [*DETECT, *UNITTEST, "--jsonl", "--quiet", *mixed]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 3
+    reports = {}
+    for line in done.stdout.splitlines():
+        report = json.loads(line)
+        reports[report["input"]["name"]] = report
+    assert set(good) <= set(reports)
+    # The folder among them holds no audio: nothing was wanted from it, and --quiet says nothing.
+    refused = [path for path in bad if path not in reports and not os.path.isdir(path)]
+    assert len(refused) > 40
+    # One line each and in order: neither a traceback nor what the decoders mumble to themselves.
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(refused)
+    for line, path in zip(lines, refused, strict=True):
+        assert line.startswith(f"{' '.join(path.split())}: ")
+    for path in set(reports) - set(good):
+        assert reports[path]["warnings"] or reports[path]["verdict"] == "inconclusive", path
+
+
+@posix_only
+def test_progress_and_errors_reach_the_terminal(speech_wav: MakeWav, tmp_path: Path) -> None:
+    clips = [str(speech_wav(f"{index}.wav", 1.5)) for index in range(3)]
+    terminal, slave = os.openpty()
+    command = [*DETECT, *UNITTEST, "--jsonl", *clips, str(tmp_path / "missing.wav")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "300"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=slave, env=environment
+    ) as process:
+        os.close(slave)
+        shown = _read_to_the_end(terminal)
+        results, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    assert process.returncode == 3
+    assert len(results.splitlines()) == 3
+    assert b"4/4" in shown
+    assert b"missing.wav: no such file" in shown
+
+
+def _read_to_the_end(terminal: int) -> bytes:
+    shown = b""
+    try:
+        while block := os.read(terminal, 65_536):
+            shown += block
+    except OSError:  # how Linux says that nobody holds the other end any more
+        pass
+    return shown

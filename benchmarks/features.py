@@ -1,0 +1,132 @@
+"""Features of decoded clips: in batches here, against librosa one clip at a time.
+
+Where librosa has the feature, its own function is timed; LFCC and group delay are built on
+`librosa.stft`, as one would. Both ways of a pair give the same numbers; only the time differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import librosa
+import numpy as np
+import scipy.fft
+import torch
+from _command import run
+
+from deepfake_audio import features
+from deepfake_audio.benchmarking import (
+    Comparison,
+    Waveforms,
+    compare_feature,
+    equal_lengths,
+    librosa_mfcc,
+)
+from deepfake_audio.config import SAMPLE_RATE_HZ
+from deepfake_audio.detector import Detector
+
+STFT = {"n_fft": 512, "win_length": 400, "hop_length": 160}
+FLOOR = 1e-6
+MEL_BANK = features.mel_filterbank(80)
+LINEAR_BANK = features.linear_filterbank(70).numpy()
+HANN = np.pad(librosa.filters.get_window("hann", 400), 56)  # as long as the transform
+
+
+def power(waveforms: torch.Tensor) -> torch.Tensor:
+    return features.power_spectrum(features.stft(waveforms, **STFT))
+
+
+def librosa_power(waveform: Waveforms) -> np.ndarray:
+    return np.abs(librosa.stft(waveform, **STFT)) ** 2
+
+
+def log_mel(waveforms: torch.Tensor) -> torch.Tensor:
+    return features.log_filterbank_energies(power(waveforms), MEL_BANK, FLOOR)
+
+
+def librosa_log_mel(waveform: Waveforms) -> np.ndarray:
+    mel = librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE_HZ, n_mels=80, **STFT)
+    return np.log(mel + FLOOR)
+
+
+def mfcc_deltas(waveforms: torch.Tensor) -> torch.Tensor:
+    mfcc = features.mfcc(waveforms)
+    return torch.cat([mfcc, features.delta(mfcc), features.delta(mfcc, order=2)], dim=1)
+
+
+def librosa_mfcc_deltas(waveform: Waveforms) -> np.ndarray:
+    mfcc = librosa_mfcc(waveform)
+    deltas = [librosa.feature.delta(mfcc, order=order, mode="nearest") for order in (1, 2)]
+    return np.concatenate([mfcc, *deltas])
+
+
+def librosa_lfcc(waveform: Waveforms) -> np.ndarray:
+    energies = np.log(LINEAR_BANK @ librosa_power(waveform) + FLOOR)
+    return scipy.fft.dct(energies, axis=0, norm="ortho")[:20]
+
+
+def moments(waveforms: torch.Tensor) -> torch.Tensor:
+    return torch.stack(list(vars(features.spectral_moments(waveforms, **STFT)).values()), dim=1)
+
+
+def librosa_moments(waveform: Waveforms) -> np.ndarray:
+    magnitude = np.abs(librosa.stft(waveform, **STFT))
+    shared = {"S": magnitude, "sr": SAMPLE_RATE_HZ}
+    decibels = librosa.power_to_db(magnitude**2)
+    crossings = librosa.feature.zero_crossing_rate(waveform, frame_length=512, hop_length=160)
+    return np.concatenate(
+        [
+            librosa.feature.spectral_centroid(**shared),
+            librosa.feature.spectral_bandwidth(**shared),
+            librosa.feature.spectral_rolloff(**shared),
+            librosa.feature.spectral_flatness(S=magnitude),
+            librosa.onset.onset_strength(S=decibels, center=False)[None],
+            crossings,
+        ]
+    )
+
+
+def group_delay(waveforms: torch.Tensor) -> torch.Tensor:
+    return features.group_delay(waveforms, **STFT)
+
+
+def librosa_group_delay(waveform: Waveforms) -> np.ndarray:
+    index = np.arange(512) - 256
+    spectrum = librosa.stft(waveform, n_fft=512, hop_length=160, window=HANN)
+    weighted = librosa.stft(waveform, n_fft=512, hop_length=160, window=HANN * index)
+    return (spectrum * weighted.conj()).real / (np.abs(spectrum) ** 2 + 1e-8)
+
+
+Batched = Callable[[torch.Tensor], torch.Tensor]
+ClipByClip = Callable[[Waveforms], np.ndarray]
+PAIRS: dict[str, tuple[Batched, ClipByClip]] = {
+    "power spectrum": (power, librosa_power),
+    "log mel spectrogram": (log_mel, librosa_log_mel),
+    "MFCC": (features.mfcc, librosa_mfcc),
+    "MFCC with deltas": (mfcc_deltas, librosa_mfcc_deltas),
+    "LFCC": (features.lfcc, librosa_lfcc),
+    "spectral moments": (moments, librosa_moments),
+    "group delay": (group_delay, librosa_group_delay),
+}
+"""(batch, samples) to (batch, rows, frames), and (samples,) to the same (rows, frames)."""
+
+
+def measure(detector: Detector, clips: Sequence[bytes], repeats: int) -> list[Comparison]:
+    """Compare each pair, and time the front end of the model, which nobody else has."""
+    waveforms, device = equal_lengths(clips), detector.scorer.device
+    pairs = {**PAIRS, "front end of the model": (detector.scorer.network.frontend, None)}
+    return [
+        compare_feature(
+            name,
+            batched,
+            {"librosa, clip by clip": one} if one else {},
+            waveforms,
+            device=device,
+            repeats=repeats,
+        )
+        for name, (batched, one) in pairs.items()
+    ]
+
+
+if __name__ == "__main__":
+    run(__doc__ or "", measure)
