@@ -31,6 +31,10 @@ app.command()(evaluate)
 app.command()(train)
 
 
+TEST_FIGURES = "test.json"
+"""Beside a released model: its evaluation on the test split, made once."""
+
+
 @app.callback()
 def deepfake_audio(version: VersionOption = False) -> None:
     """Train, evaluate and measure detectors of synthetic speech; `detect` scores files."""
@@ -71,6 +75,11 @@ def _describe(path: Path) -> dict[str, Any]:
         for split, figures in header.metrics.items()
         if isinstance(figures, dict)
     }
+    # What `evaluate --split test --out` wrote when the model was released.
+    test = path.with_name(TEST_FIGURES)
+    if test.is_file():
+        figures = json_module.loads(test.read_text(encoding="utf-8"))["figures"]
+        numbers["test"] = {name: figure["value"] for name, figure in figures.items()}
     return {
         "name": header.name,
         "version": header.version,

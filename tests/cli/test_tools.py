@@ -41,6 +41,9 @@ def test_models_are_listed(
     assert row["bytes"] == path.stat().st_size
     assert len(row["sha256"]) == 64
     assert row["sha256"] in tool("models").stdout
+    figures = {"figures": {"pooled_eer": {"value": 0.25, "low": 0.2, "high": 0.3}}}
+    path.with_name("test.json").write_text(json.dumps(figures))
+    assert "test: pooled_eer 0.2500" in tool("models").stdout
     path.write_bytes(path.read_bytes()[:100])
     damaged = tool("models")
     assert damaged.exit_code == 4
