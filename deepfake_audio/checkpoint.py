@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +150,9 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", name=str(path)) from error
+        raise CheckpointError(
+            f"cannot be read ({error.strerror})", name=str(path), hint="check its permissions"
+        ) from error
     try:
         header = _parse_header(content)
         network = build_network(header.frontend, header.model)
@@ -161,8 +162,9 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
     except (
         safetensors.SafetensorError,
         DeepfakeAudioError,
-        RuntimeError,
+        AttributeError,
         KeyError,
+        RuntimeError,  # also RecursionError, from deeply nested JSON
         TypeError,
         ValueError,
     ) as error:
@@ -174,24 +176,16 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
     return Checkpoint(network.eval(), header, hashlib.sha256(content).hexdigest())
 
 
-def read_header(path: str | Path) -> CheckpointHeader:
-    """Read the header of a checkpoint without building the network."""
-    path = _resolve(path)
-    try:
-        return _parse_header(path.read_bytes())
-    except (OSError, KeyError, ValueError, DeepfakeAudioError) as error:
-        raise CheckpointError("is not a deepfake_audio checkpoint", name=str(path)) from error
-
-
 def _resolve(model: str | Path) -> Path:
+    known = released_models()
+    # Names first: a folder called "default" among the evidence must not bring its own model.
+    if isinstance(model, str) and model in known:
+        return known[model]
     path = Path(model)
     if path.is_dir() and (path / WEIGHTS_NAME).is_file():
         return path / WEIGHTS_NAME
     if path.is_file():
         return path
-    known = released_models()
-    if re.fullmatch(r"[\w.-]+", str(model)) and str(model) in known:
-        return known[str(model)]
     raise CheckpointError(
         "no such model",
         name=str(model),
@@ -206,7 +200,9 @@ def _parse_header(content: bytes) -> CheckpointHeader:
         raise CheckpointError("is cut short", hint="copy it again")
     metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     if _HEADER_KEY not in metadata:
-        raise CheckpointError("holds weights but no deepfake_audio header")
+        raise CheckpointError(
+            "holds weights but no deepfake_audio header", hint="give a checkpoint made by `train`"
+        )
     return CheckpointHeader.from_dict(json.loads(metadata[_HEADER_KEY]))
 
 

@@ -13,7 +13,7 @@ from .audio import AudioSource, DecodedAudio, decode
 from .calibration import probability
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .errors import ConfigError, DeepfakeAudioError
+from .errors import AudioError, ConfigError, DeepfakeAudioError, LimitExceededError
 from .readahead import read_ahead
 from .report import (
     InputInfo,
@@ -209,6 +209,17 @@ class Detector:
             audio = decode(source, sample_rate_hz=sample_rate_hz, name=name, limits=self.limits)
         except DeepfakeAudioError as error:
             return error
+        except MemoryError:
+            return LimitExceededError(
+                "needs more memory than there is", name=name, hint="split it, or lower the limits"
+            )
+        except Exception as error:
+            # Whatever a hostile file brings to light in a decoder must not cost the other files.
+            unexpected = AudioError(
+                f"could not be decoded ({type(error).__name__})", name=name, hint="please report it"
+            )
+            unexpected.__cause__ = error
+            return unexpected
         return _Decoded(audio, time.perf_counter() - began)
 
     def _report(self, item: _Decoded, score: Score) -> Report:
@@ -220,12 +231,11 @@ class Detector:
         llr = None if reason is Reason.NO_SPEECH or score.llr is None else round(score.llr, 4)
         p = None if llr is None else self._probability(llr)
         verdict = self._verdict(p, reason)
-        segments = self._segments(score)
         warnings = list(item.audio.flags)
-        if verdict not in (Verdict.LIKELY_SYNTHETIC, Verdict.INCONCLUSIVE) and any(
-            segment.p_synthetic >= policy.threshold for segment in segments
-        ):
+        if verdict is not Verdict.LIKELY_SYNTHETIC and self._has_synthetic_part(score):
             warnings.append("mixed_segments")
+            if verdict is Verdict.LIKELY_AUTHENTIC:
+                verdict = Verdict.UNCERTAIN  # much genuine speech does not clear the rest
         return Report(
             input=InputInfo(
                 name=info.name,
@@ -244,10 +254,15 @@ class Detector:
                 policy.name, policy.threshold, policy.expected_fpr, policy.prior_synthetic
             ),
             warnings=tuple(warnings),
-            segments=segments,
+            segments=self._segments(score),
             model=self.model,
             timing_ms=Timing(round(item.elapsed_s * 1e3, 1), round(score.elapsed_s * 1e3, 1)),
         )
+
+    def _has_synthetic_part(self, score: Score) -> bool:
+        """Tell whether some seconds in a row reach the threshold, whatever the whole does."""
+        peak = score.peak_llr
+        return peak is not None and self._probability(peak) >= self.policy.threshold
 
     def _segments(self, score: Score) -> tuple[Segment, ...]:
         found = score.segments

@@ -36,11 +36,18 @@ from .windows import (
 MIN_SPEECH_S = 1.0
 """A score on less audio or speech than this, in seconds, supports no conclusion."""
 
-MIN_ACTIVE_SHARE = 0.2
-"""Windows with a smaller share of active frames are pauses; the network is not asked."""
+MIN_ACTIVE_SHARE = 0.125
+"""Windows with a smaller share of active frames (half a second of a full window) are pauses; the
+network is not asked."""
 
 MIN_SPEECH_SHARE = 0.2
-"""Channels where less of what sounds is speech are music, noise or tones."""
+"""Channels where less of what sounds is speech are music, noise or tones, ..."""
+
+PLAIN_SPEECH_S = 6.0
+"""... unless there is this much speech, in seconds: music around it is no way to hide it."""
+
+RUN_WINDOWS = 3
+"""Neighbouring windows that together speak for a part of a recording."""
 
 CPU_BATCH_WINDOWS = 16
 """Windows in a batch on a CPU: few enough for the feature maps to stay in its caches."""
@@ -82,6 +89,9 @@ class Score:
         When no window counts as speech: over all windows that sound. None if there are none.
     reason : Reason or None
         Why the score supports no conclusion, if it does not.
+    peak_llr : float or None
+        Highest mean over RUN_WINDOWS neighbouring speech windows of any channel: what a part of the
+        recording scores, however long the rest is. None if there are no so many.
     speech_s : float
         Seconds of active audio in speech windows, in the channel that has most.
     segments : SegmentScores
@@ -91,6 +101,7 @@ class Score:
     """
 
     llr: float | None
+    peak_llr: float | None
     reason: Reason | None
     speech_s: float
     segments: SegmentScores
@@ -239,7 +250,8 @@ def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: 
     speech[plan.sounding] = speech_rows
     heard, spoken = plan.sounding.sum(axis=1), speech.sum(axis=1)  # (channels,)
     speech_s = active_seconds(plan.active, plan.starts, plan.length, speech)
-    has_speech = (spoken > 0) & (spoken >= MIN_SPEECH_SHARE * heard)
+    plain = (spoken >= MIN_SPEECH_SHARE * heard) | (speech_s >= PLAIN_SPEECH_S)
+    has_speech = (spoken > 0) & plain
 
     reason = None
     if plan.duration_s < MIN_SPEECH_S:
@@ -258,6 +270,7 @@ def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: 
     start_s = plan.starts[window] / SAMPLE_RATE_HZ
     return Score(
         llr=float(mean[eligible].max()) if eligible.any() else None,
+        peak_llr=_peak(llr, speech),
         reason=reason,
         speech_s=float(speech_s.max(initial=0.0)),
         segments=SegmentScores(
@@ -265,6 +278,15 @@ def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: 
         ),
         elapsed_s=elapsed_s,
     )
+
+
+def _peak(llr: FloatArray, speech: BoolArray) -> float | None:
+    """Return the highest mean of a run of speech windows; arguments (channels, windows)."""
+    if llr.shape[1] < RUN_WINDOWS:
+        return None
+    means = np.lib.stride_tricks.sliding_window_view(llr, RUN_WINDOWS, axis=1).mean(-1)
+    runs = np.lib.stride_tricks.sliding_window_view(speech, RUN_WINDOWS, axis=1).all(-1)
+    return float(means[runs].max()) if runs.any() else None
 
 
 def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iterator[list[T]]:

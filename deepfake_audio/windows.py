@@ -21,7 +21,7 @@ FRAME_S = 0.010
 FRAME = round(FRAME_S * SAMPLE_RATE_HZ)
 """Samples in a frame of the energy gate."""
 
-SILENCE_DBFS = -60.0
+SILENCE_DBFS = -80.0
 """Frames below this level are silent whatever surrounds them (RMS, 0 dB is full scale)."""
 
 DYNAMIC_RANGE_DB = 40.0
@@ -127,7 +127,7 @@ def sliding(samples: FloatArray, length: int) -> FloatArray:
 def frame_activity(samples: FloatArray) -> BoolArray:
     """Tell sound from silence and pauses, by level, every 10 ms.
 
-    A frame is active when it is above -60 dBFS and at most 40 dB below the loud frames of its
+    A frame is active when it is above -80 dBFS and at most 40 dB below the loud frames of its
     channel (the 95th percentile of those that are not silent, so that a click sets no standard).
     A constant offset is no sound.
 

@@ -9,12 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from deepfake_audio import checkpoint as checkpoint_module
 from deepfake_audio.calibration import Calibration
 from deepfake_audio.checkpoint import (
     Checkpoint,
     CheckpointHeader,
     load_checkpoint,
-    read_header,
     save_checkpoint,
 )
 from deepfake_audio.config import FrontendConfig, Policy, WindowConfig
@@ -44,7 +44,7 @@ def saved(tmp_path: Path) -> tuple[Path, CheckpointHeader]:
 def test_everything_survives(saved: tuple[Path, CheckpointHeader]) -> None:
     path, header = saved
     loaded = load_checkpoint(path)
-    assert loaded.header == header == read_header(path)
+    assert loaded.header == header
     original = build_network(header.frontend, header.model, seed=1).eval()
     windows = torch.randn(2, 16_000)
     with torch.inference_mode():
@@ -77,8 +77,12 @@ def damage_future_format(path: Path) -> None:
     safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata=header)
 
 
+def damage_header_is_a_list(path: Path) -> None:
+    path.write_bytes((3).to_bytes(8, "little") + b"[1]")
+
+
 def damage_other_shape(path: Path) -> None:
-    header = read_header(path)
+    header = load_checkpoint(path).header
     other = build_network(FrontendConfig(), UNITTEST_MODEL)
     save_checkpoint(path, other, header)
 
@@ -91,6 +95,7 @@ def damage_other_shape(path: Path) -> None:
         damage_empty,
         damage_no_header,
         damage_future_format,
+        damage_header_is_a_list,
         damage_other_shape,
     ],
 )
@@ -109,6 +114,18 @@ def test_damage_is_a_one_line_error_that_names_the_file(
 def test_unknown_models_are_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(CheckpointError, match=r"no such model.*released models"):
         load_checkpoint(name)
+
+
+def test_a_folder_in_the_way_does_not_stand_in_for_a_released_model(
+    saved: tuple[Path, CheckpointHeader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = saved
+    monkeypatch.setattr(checkpoint_module, "released_models", lambda: {"default": path})
+    monkeypatch.chdir(tmp_path)
+    intruder = tmp_path / "default"
+    intruder.mkdir()
+    (intruder / "model.safetensors").write_text("brought along")
+    assert load_checkpoint("default").header.name == "mine"
 
 
 def test_saving_leaves_no_partial_file(saved: tuple[Path, CheckpointHeader]) -> None:

@@ -161,6 +161,22 @@ def test_the_speech_gate_keeps_music_out(speech: MakeSpeech) -> None:
     assert score.llr > 0.04
 
 
+def test_music_around_it_does_not_hide_speech(speech: MakeSpeech) -> None:
+    mixed = np.concatenate([speech(20), 0.2 * speech(150, 1)])
+    [score] = ruled(speech=is_loud).score([mixed[None]])
+    assert score.reason is None
+    assert score.speech_s >= 15
+
+
+def test_the_peak_is_a_run_of_windows_and_not_one(speech: MakeSpeech) -> None:
+    loud_end = np.concatenate([0.1 * speech(40), speech(12, 1)])
+    [score] = ruled().score([loud_end[None]])
+    assert score.peak_llr > 2 * score.llr
+    assert score.peak_llr < score.segments.llr.max()
+    [short] = ruled().score([speech(5)[None]])
+    assert short.peak_llr is None
+
+
 def test_silent_windows_are_not_computed(speech: MakeSpeech) -> None:
     sound = np.zeros((2, 60 * RATE), dtype=np.float32)
     sound[0, : 4 * RATE] = speech(4)

@@ -22,12 +22,14 @@ _EQ_KNOTS_HZ = np.array([60, 150, 300, 600, 1200, 2000, 3000, 4200, 5600, 7900],
 
 @dataclass(frozen=True)
 class AugmentConfig(Config):
-    """Probability and range of each effect; all apply to both classes alike.
+    """Probability and range of each effect on an augmented clip, both classes alike.
 
     Attributes
     ----------
+    share : float
+        Share of clips that anything is done to; the others stay as they are.
     codec : float
-        Share of clips taken from their coded rendering (see :mod:`.renderings`).
+        Share of those clips taken from their coded rendering (see :mod:`.renderings`).
     trim : float
         Share of clips whose silent edges are cut off.
     reverb, eq, band_limit, noise, overload, nonlinear : float
@@ -40,6 +42,7 @@ class AugmentConfig(Config):
         Ranges of the band limits, hertz.
     """
 
+    share: float = 1.0
     codec: float = 0.4
     trim: float = 0.5
     reverb: float = 0.2
@@ -55,7 +58,7 @@ class AugmentConfig(Config):
 
 
 NO_AUGMENTATION = AugmentConfig(
-    codec=0, trim=0, reverb=0, eq=0, band_limit=0, noise=0, overload=0, nonlinear=0
+    share=0, codec=0, trim=0, reverb=0, eq=0, band_limit=0, noise=0, overload=0, nonlinear=0
 )
 """Clips as they are."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -148,15 +147,6 @@ def _chunks(
         yield chunk
 
 
-def select(cache: AudioCache, split: str) -> np.ndarray:
-    """Return the indices of the clips of a split."""
-    return np.array(
-        [i for i, clip in enumerate(cache.clips) if clip.split == split], dtype=np.int64
-    )
-
-
-def with_family(clip: Clip, family: str, system: str) -> Clip:
-    """Return a copy of a genuine clip relabelled as the synthetic rendering of it."""
-    return dataclasses.replace(
-        clip, id=f"{clip.id}#{system}", label="spoof", family=family, system=system
-    )
+def select(cache: AudioCache, *splits: str) -> np.ndarray:
+    """Return the indices of the clips of the given splits."""
+    return np.array([i for i, clip in enumerate(cache.clips) if clip.split in splits], dtype=np.int64)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -131,12 +134,48 @@ def batches_ahead(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
             yield waiting.pop(0).result()
 
 
+class _Interrupts:
+    """Holds Ctrl-C and SIGTERM back until the step in progress is done.
+
+    Half a step would leave statistics moved and weights not; a second signal does not wait. Off
+    the main thread, where Python delivers no signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self._usual: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._usual[number] = signal.signal(number, self._hold)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        self.pending = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+        self._usual = {}
+
+    def deliver(self) -> None:
+        """Let a signal that came meanwhile do what it does."""
+        if self.pending is not None:
+            signal.raise_signal(self.pending)
+
+
 def run(
     recipe: Recipe,
     maker: BatchMaker,
     out: Path,
     *,
     device: torch.device,
+    identity: dict[str, Any],
     look: Look | None = None,
     on_progress: Progress | None = None,
     stop_after: int | None = None,
@@ -151,6 +190,8 @@ def run(
         Where batches come from.
     out : Path
         Folder of the state and of the log (one JSON object a line).
+    identity : dict
+        What the run depends on; a state with another identity is refused.
     look : callable, optional
         Measures the averaged network on dev; its figures go into the log.
     on_progress : callable, optional
@@ -162,10 +203,11 @@ def run(
     state = make_state(recipe, device)
     state_path = out / STATE_NAME
     if state_path.exists():
-        state.restore(state_path, recipe.to_dict())
+        state.restore(state_path, identity)
     last = min(recipe.optim.steps, stop_after or recipe.optim.steps)
     started = time.perf_counter()
-    with (out / LOG_NAME).open("a", encoding="utf-8") as log:
+    whole = True  # no step is half done
+    with (out / LOG_NAME).open("a", encoding="utf-8") as log, _Interrupts() as interrupts:
 
         def write(entry: dict[str, Any]) -> None:
             log.write(json.dumps(entry) + "\n")
@@ -173,7 +215,10 @@ def run(
 
         try:
             for batch in batches_ahead(maker, state.step, last):
+                whole = False
                 figures = train_step(state, batch.to(device), recipe.optim)
+                whole = True
+                interrupts.deliver()
                 if state.step % 25 == 0:
                     seconds = round(time.perf_counter() - started, 2)
                     rounded = {key: round(value, 5) for key, value in figures.items()}
@@ -183,10 +228,10 @@ def run(
                     figures = {**figures, **look(state.average, state.step)}
                     write({"step": state.step, "dev": figures})
                 if state.step % recipe.save_every == 0:
-                    state.save(state_path, recipe.to_dict())
+                    state.save(state_path, identity)
                 if on_progress:
                     on_progress(state.step, figures)
         finally:
-            # Also on Ctrl-C: nothing that was learned is lost.
-            state.save(state_path, recipe.to_dict())
+            if whole:
+                state.save(state_path, identity)
     return state

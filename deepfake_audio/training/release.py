@@ -9,6 +9,7 @@ import numpy as np
 
 from ..augment.bank import SoundBank, nonspeech
 from ..calibration import (
+    Calibration,
     false_positive_rates_by_source,
     fit_calibration,
     fit_policies,
@@ -20,7 +21,7 @@ from ..datasets.cache import AudioCache
 from ..model import Network
 from .scores import dev_figures, score_cached, speech_probabilities
 
-_SPEECH_MISS = 0.002  # share of genuine dev clips that the speech gate may lose
+_SPEECH_MISS = 0.002  # share of dev clips that the speech gate may lose
 _N_NONSPEECH = 400
 
 
@@ -53,11 +54,13 @@ def calibrate(
     sources = np.array([clip.source for clip in clips])
     synthetic = np.array([clip.is_synthetic for clip in clips])
     pooled = np.array([clip.family != "codec" for clip in clips])
-    logits = score_cached(network, header, cache, dev)
-    usable = np.isfinite(logits) & pooled
-
     gate, gate_figures = _speech_gate(network, header, cache, dev, held_out)
-    fitted = fit_calibration(logits[usable], synthetic[usable])
+    gated = dataclasses.replace(header, calibration=Calibration(speech_threshold=gate))
+    logits = score_cached(network, gated, cache, dev)
+    usable = np.isfinite(logits) & pooled
+    # As in training, a source weighs with the root of its size.
+    _, group, sizes = np.unique(sources[usable], return_inverse=True, return_counts=True)
+    fitted = fit_calibration(logits[usable], synthetic[usable], sizes[group] ** -0.5)
     calibration = dataclasses.replace(fitted, speech_threshold=gate)
     llr = calibration.llr(logits[usable])
     policies = fit_policies(llr, synthetic[usable], sources[usable], calibration.prior_synthetic)
@@ -71,6 +74,7 @@ def calibrate(
     figures: dict[str, Any] = {
         **dev_figures(clips, logits),
         "clips": int(usable.sum()),
+        "inconclusive": int(np.isnan(logits).sum()),
         "genuine_fpr_by_source": by_source,
         "speech_gate": gate_figures,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -85,9 +86,9 @@ def prepare(
     cache, failures = open_cache(clips, work)
     for failure in failures:
         say(f"left out: {failure}")
-    train, dev = select(cache, "train"), select(cache, "dev")
-    if not len(train):  # no split known: everything is for training
-        train, dev = np.arange(len(cache)), np.zeros(0, dtype=np.int64)
+    # Clips of no known split are for training.
+    train, dev = select(cache, "train", ""), select(cache, "dev")
+    say(f"{len(train)} clips to train on, {len(dev)} to calibrate on")
     labels = {cache.clips[i].label for i in train}
     if labels != {"bonafide", "spoof"}:
         raise DatasetError(
@@ -108,10 +109,15 @@ def prepare(
         few = genuine[:: max(len(genuine) // recipe.copied_clips, 1)]
         for path in vocoders:
             say(f"copying {len(few)} genuine clips through {path.stem}")
-            copies.append(render(cache, home, f"copy-{path.stem}", few, hifigan_copies(path)))
+            name = f"copy-{path.stem}-{_digest(path)[:8]}"
+            copies.append(render(cache, home, name, few, hifigan_copies(path)))
     bank = SoundBank.load(noise) if noise else SoundBank()
     held_out = SoundBank.load(noise, held_out=True) if noise else SoundBank()
     return TrainingData(cache, train, dev, renderings, copies, bank, held_out)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def train(
@@ -199,6 +205,12 @@ def train(
         maker,
         out,
         device=device,
+        identity={
+            "recipe": recipe.to_dict(),
+            "data": cache_key(prepared.cache.clips),
+            "noise": _digest(Path(noise)) if noise else None,
+            "vocoders": [_digest(Path(path)) for path in vocoders],
+        },
         look=look if len(prepared.dev) else None,
         on_progress=on_progress,
         stop_after=stop_after,
@@ -211,6 +223,8 @@ def train(
     if len(prepared.dev):
         say("calibrating on dev")
         header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
+    else:
+        say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
     save_checkpoint(checkpoint, network, header)
     (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
     load_checkpoint(checkpoint)  # what cannot be loaded has not been released

@@ -144,6 +144,7 @@ class BatchMaker:
         n_nonspeech = round(self.sampler.nonspeech_share * optim.batch_size)
         n_speech = optim.batch_size - n_nonspeech
         n_synthetic = round(self.sampler.spoof_share * n_speech)
+        touched = [rng.random() < self.augment.share for rng in rngs]
         rows: list[np.ndarray] = []
         families: list[int] = []
         for position, rng in enumerate(rngs):
@@ -151,39 +152,41 @@ class BatchMaker:
                 rows.append(nonspeech(self.bank, n_samples, rng))
                 families.append(NO_FAMILY)
                 continue
-            samples, family = (
-                self._draw_synthetic(rng) if position < n_synthetic else self._draw_genuine(rng)
-            )
-            if rng.random() < self.augment.trim:
+            draw = self._draw_synthetic if position < n_synthetic else self._draw_genuine
+            samples, family = draw(rng, touched[position])
+            if touched[position] and rng.random() < self.augment.trim:
                 samples = trim_edges(samples, rng)
             rows.append(_crop(samples, n_samples, rng))
             families.append(family)
         waveforms = torch.from_numpy(np.stack(rows)).float() / 32768.0
+        treated = np.flatnonzero(touched)
+        if len(treated):
+            waveforms[treated] = self.simulator(waveforms[treated], [rngs[i] for i in treated])
         position_of = np.arange(optim.batch_size)
         return Batch(
-            waveforms=self.simulator(waveforms, rngs),
+            waveforms=waveforms,
             is_synthetic=torch.from_numpy((position_of < n_synthetic).astype(np.float32)),
             is_speech=torch.from_numpy((position_of < n_speech).astype(np.float32)),
             family=torch.tensor(families),
         )
 
-    def _draw_genuine(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        return self._version(self._genuine.draw(rng), rng), NO_FAMILY
+    def _draw_genuine(self, rng: np.random.Generator, touched: bool) -> tuple[np.ndarray, int]:
+        return self._version(self._genuine.draw(rng), rng, touched), NO_FAMILY
 
-    def _draw_synthetic(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    def _draw_synthetic(self, rng: np.random.Generator, touched: bool) -> tuple[np.ndarray, int]:
         if self.copies and rng.random() < self.sampler.copy_share:
             which = int(rng.integers(len(self.copies)))
             index = self._copy_trees[which].draw(rng)
             return self.copies[which].clip(self.cache, index), FAMILIES.index("vocoder")
         index = self._synthetic.draw(rng)
         family = self.cache.clips[index].family
-        return self._version(index, rng), (
+        return self._version(index, rng, touched), (
             FAMILIES.index(family) if family in FAMILIES else NO_FAMILY
         )
 
-    def _version(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a clip as it is or, with the configured probability, coded."""
-        if self.coded and rng.random() < self.augment.codec:
+    def _version(self, index: int, rng: np.random.Generator, touched: bool) -> np.ndarray:
+        """Return a clip as it is or, if it is augmented, perhaps coded."""
+        if touched and self.coded and rng.random() < self.augment.codec:
             return self.coded[int(rng.integers(len(self.coded)))].clip(self.cache, index)
         return self.cache[index]
 

@@ -27,7 +27,7 @@ def as_float(samples: np.ndarray) -> np.ndarray:
 def score_cached(
     network: Network, header: CheckpointHeader, cache: AudioCache, indices: np.ndarray
 ) -> np.ndarray:
-    """Score cached clips as the detector would; NaN where nothing could be scored.
+    """Score cached clips as the detector would; NaN where it would be inconclusive.
 
     Returns
     -------
@@ -38,7 +38,8 @@ def score_cached(
     scores: list[float] = []
     for first in range(0, len(indices), _CHUNK):
         chunk = [as_float(cache[i])[None] for i in indices[first : first + _CHUNK]]
-        scores += [np.nan if s.llr is None else s.llr for s in scorer.score(chunk)]
+        found = scorer.score(chunk)
+        scores += [np.nan if s.llr is None or s.reason is not None else s.llr for s in found]
     return np.array(scores)
 
 

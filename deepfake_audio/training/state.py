@@ -33,7 +33,7 @@ class TrainingState:
     step: int = 0
 
     def update_average(self, decay: float) -> None:
-        """Move the averaged weights towards the present ones; statistics are copied."""
+        """Move the averaged weights and statistics towards the present ones."""
         # A young average follows closely, otherwise it would remember its random start.
         decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -43,7 +43,7 @@ class TrainingState:
                 else:
                     kept.copy_(present)  # the counters of the norms
 
-    def save(self, path: Path, recipe: dict[str, Any]) -> None:
+    def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything to ``path``, whole or not at all."""
         tensors: dict[str, Tensor] = {}
         for prefix, module in (("network", self.network), ("average", self.average)):
@@ -51,18 +51,18 @@ class TrainingState:
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        metadata = {_KEY: json.dumps({"step": self.step, "recipe": recipe}, sort_keys=True)}
+        metadata = {_KEY: json.dumps({"step": self.step, "identity": identity}, sort_keys=True)}
         partial = path.with_name(path.name + ".partial")
         safetensors.torch.save_file(tensors, partial, metadata=metadata)
         partial.replace(path)
 
-    def restore(self, path: Path, recipe: dict[str, Any]) -> None:
+    def restore(self, path: Path, identity: dict[str, Any]) -> None:
         """Read what :meth:`save` wrote.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged or belongs to a run with another recipe.
+            If the file is damaged or belongs to a run with another identity.
         """
         try:
             with safetensors.safe_open(path, framework="pt") as file:
@@ -72,11 +72,13 @@ class TrainingState:
             raise CheckpointError(
                 "is no training state", name=str(path), hint="delete it to start anew"
             ) from error
-        if saved["recipe"] != json.loads(json.dumps(recipe)):
+        ours = json.loads(json.dumps(identity))
+        different = [key for key in ours if ours[key] != saved.get("identity", {}).get(key)]
+        if different:
             raise CheckpointError(
-                "belongs to a run with another recipe",
+                f"belongs to a run with another {' and '.join(different)}",
                 name=str(path),
-                hint="give the old recipe or another --out",
+                hint="give what it began with, or another --out",
             )
         for prefix, module in (("network", self.network), ("average", self.average)):
             module.load_state_dict(_below(tensors, prefix))

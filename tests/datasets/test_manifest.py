@@ -65,6 +65,24 @@ def test_csv_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert (clip.label, clip.speaker, clip.path.is_file()) == ("bonafide", "ann", True)
 
 
+def test_splits_have_one_name_and_misspelt_ones_are_refused(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav")
+    table = tmp_path / "list.csv"
+    table.write_text("path,label,split\na.wav,real,Validation\n")
+    assert [clip.split for clip in load_manifest([table])] == ["dev"]
+    with pytest.raises(DatasetError, match="no clips of split 'test'"):
+        load_manifest([table], split="test")
+    table.write_text("path,label,split\na.wav,real,tets\n")
+    with pytest.raises(DatasetError, match="unknown split 'tets'"):
+        load_manifest([table])
+
+
+def test_a_named_parquet_file_of_another_split_is_not_measured(tmp_path: Path) -> None:
+    parquet = write_parquet(tmp_path / "train-0.parquet", ["bonafide"], tmp_path)
+    with pytest.raises(DatasetError, match="no clips of split 'test'"):
+        load_manifest([parquet], split="test")
+
+
 def test_folders_name_class_and_system(tmp_path: Path) -> None:
     write_wav(tmp_path / "real" / "r.wav")
     write_wav(tmp_path / "fake" / "VITS" / "f.wav")

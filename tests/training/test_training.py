@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,53 @@ def test_another_recipe_is_refused_instead_of_mixed_in(data: Path, tmp_path: Pat
     other = Recipe.from_dict({**TINY.to_dict(), "version": "0.2"})
     with pytest.raises(CheckpointError, match="another recipe"):
         train(other, [data], tmp_path, **options)
+
+
+def test_other_data_is_refused_instead_of_mixed_in(data: Path, tmp_path: Path) -> None:
+    options = {"cache": tmp_path / "cache", "say": lambda message: None}
+    train(TINY, [data], tmp_path, stop_after=1, **options)
+    fewer = data.with_name("fewer.csv")
+    fewer.write_text("\n".join(data.read_text().splitlines()[:-1]))
+    with pytest.raises(CheckpointError, match="another data"):
+        train(TINY, [fewer], tmp_path, **options)
+
+
+def test_ctrl_c_in_the_middle_of_a_step_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    options = {"cache": tmp_path / "cache", "say": lambda message: None}
+    train(TINY, [data], tmp_path / "whole", **options)
+    clip_gradients = torch.nn.utils.clip_grad_norm_
+    calls = 0
+
+    def interrupt(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            signal.raise_signal(signal.SIGINT)
+        return clip_gradients(*args, **kwargs)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupt)
+        train(TINY, [data], tmp_path / "parts", **options)
+    assert calls == 3
+    train(TINY, [data], tmp_path / "parts", **options)
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, parts[name]), name
+
+
+def test_clips_of_no_split_are_trained_on_and_test_is_not(data: Path, tmp_path: Path) -> None:
+    lines = data.read_text().splitlines()
+    mixed = [line.replace(",train", ",") for line in lines[:9]] + [lines[9].replace(",train", ",test")]
+    table = data.with_name("mixed.csv")
+    table.write_text("\n".join(mixed))
+    said: list[str] = []
+    recipe = Recipe.from_dict({**TINY.to_dict(), "eval_every": 100})
+    train(recipe, [table], tmp_path, cache=tmp_path / "cache", stop_after=1, say=said.append)
+    assert "8 clips to train on, 0 to calibrate on" in said
+    assert any("uncalibrated" in line for line in said)
 
 
 def test_damaged_state_is_named(tmp_path: Path) -> None:
