@@ -111,45 +111,21 @@ def fit_calibration(
 
     centre = float(w @ x)
     spread = float(np.sqrt(w @ (x - centre) ** 2)) or 1.0
-    slope, intercept = _logistic_regression((x - centre) / spread, truth, w, ridge=1 / x.size)
+    slope, intercept = _logistic_regression((x - centre) / spread, truth, w)
     scale = slope / spread
     return Calibration(scale=scale, offset=intercept - scale * centre)
 
 
-def _logistic_regression(
-    z: Floats, truth: Mask, w: Floats, ridge: float, max_steps: int = 100
-) -> tuple[float, float]:
-    """Weighted ridge logistic regression in one variable by damped Newton steps.
+def _logistic_regression(z: Floats, truth: Mask, w: Floats) -> tuple[float, float]:
+    """Slope and intercept of a weighted logistic regression in one standardised variable."""
+    from sklearn.linear_model import LogisticRegression  # takes a second; only fitting needs it
 
-    The objective is convex, so that if its minimum has too small a slope, the best allowed one
-    has exactly the smallest slope: it is then fixed there and only the intercept fitted.
-    """
-    sign = np.where(truth, -1.0, 1.0)
-    design = np.stack([z, np.ones_like(z)])  # (2, clips)
-    penalty = np.array([ridge, 0.0])
-
-    def loss(beta: Floats) -> float:
-        return float(w @ np.logaddexp(0, sign * (beta @ design)) + penalty @ beta**2 / 2)
-
-    def minimise(beta: Floats, free: slice) -> Floats:
-        for _ in range(max_steps):
-            p = _sigmoid(beta @ design)
-            gradient = (design @ (w * (p - truth)) + penalty * beta)[free]
-            hessian = (design * (w * p * (1 - p))) @ design.T + np.diag(penalty + 1e-12)
-            step = np.zeros(2)
-            step[free] = np.linalg.solve(hessian[free, free], gradient)
-            size = 1.0
-            while loss(beta - size * step) > loss(beta) and size > 1e-10:
-                size /= 2
-            beta = beta - size * step
-            if np.abs(step).max() * size < 1e-10:
-                break
-        return beta
-
-    beta = minimise(np.zeros(2), slice(0, 2))
-    if beta[0] < _MIN_SLOPE:
-        beta = minimise(np.array([_MIN_SLOPE, 0.0]), slice(1, 2))
-    return float(beta[0]), float(beta[1])
+    # Weights that sum to the number of clips make the default ridge as strong as one clip.
+    model = LogisticRegression(tol=1e-10, max_iter=1000)
+    model.fit(z[:, None], truth, sample_weight=w * z.size)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    # Backwards or constant logits know nothing, and both classes weigh the same: say even odds.
+    return (slope, intercept) if slope >= _MIN_SLOPE else (_MIN_SLOPE, 0.0)
 
 
 def fit_policies(

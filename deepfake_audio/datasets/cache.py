@@ -149,4 +149,5 @@ def _chunks(
 
 def select(cache: AudioCache, *splits: str) -> np.ndarray:
     """Return the indices of the clips of the given splits."""
-    return np.array([i for i, clip in enumerate(cache.clips) if clip.split in splits], dtype=np.int64)
+    chosen = [index for index, clip in enumerate(cache.clips) if clip.split in splits]
+    return np.array(chosen, dtype=np.int64)

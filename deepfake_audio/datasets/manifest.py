@@ -13,8 +13,9 @@ from ..errors import DatasetError, MissingExtraError
 
 Label = Literal["bonafide", "spoof"]
 AUDIO_SUFFIXES = frozenset((
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv",
-    ".aiff", ".aif", ".caf", ".amr", ".3gp", ".wma",
+    ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga",
+    ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".aac", ".amr", ".awb",
+    ".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".3g2", ".webm", ".mkv", ".mka", ".wma", ".asf",
 ))  # fmt: skip
 _LABELS: dict[str, Label] = {
     "bonafide": "bonafide",
@@ -26,6 +27,18 @@ _LABELS: dict[str, Label] = {
     "spoof": "spoof",
     "fake": "spoof",
     "synthetic": "spoof",
+}
+
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+    "testing": "test",
 }
 
 
@@ -80,7 +93,7 @@ def load_manifest(paths: Sequence[str | Path], *, split: str | None = None) -> l
     ----------
     paths : sequence of path
         * a parquet file in the Hugging Face ``Audio`` layout (``audio.bytes`` and ``label``);
-          its split is the file name up to the first ``-``;
+          its split is the file name up to the first ``-``, if that is one;
         * a CSV file with the columns ``path`` (relative to it) and ``label``;
         * a folder with such parquet files, or with one sub-folder a class
           (``bonafide``/``real``/``genuine``/``human``, ``spoof``/``fake``/``synthetic``).
@@ -98,7 +111,7 @@ def load_manifest(paths: Sequence[str | Path], *, split: str | None = None) -> l
     """
     clips: list[Clip] = []
     for path in map(Path, paths):
-        found = list(_read(path, split))
+        found = [clip for clip in _read(path, split) if not split or clip.split in ("", split)]
         if not found:
             raise DatasetError(
                 f"holds no clips{f' of split {split!r}' if split else ''}",
@@ -118,7 +131,7 @@ def _read(path: Path, split: str | None) -> Iterator[Clip]:
     if path.is_dir():
         parquets = sorted(path.glob("*.parquet"))
         for parquet in parquets:
-            if not split or _split_of(parquet) == split:
+            if not split or _split_of(parquet) in ("", split):
                 yield from _read_parquet(parquet)
         if not parquets:
             yield from _read_folder(path)
@@ -127,7 +140,7 @@ def _read(path: Path, split: str | None) -> Iterator[Clip]:
     elif path.suffix == ".parquet":
         yield from _read_parquet(path)
     elif path.suffix == ".csv":
-        yield from (clip for clip in _read_csv(path) if not split or clip.split in ("", split))
+        yield from _read_csv(path)
     else:
         raise DatasetError(
             "is no manifest", name=str(path), hint="give a .parquet or .csv file or a folder"
@@ -135,7 +148,18 @@ def _read(path: Path, split: str | None) -> Iterator[Clip]:
 
 
 def _split_of(parquet: Path) -> str:
-    return parquet.stem.split("-")[0]
+    """Read the split off a name like ``train-00000-of-00006.parquet``; empty if there is none."""
+    return _SPLITS.get(parquet.stem.split("-")[0].lower(), "")
+
+
+def _split(value: str, name: str) -> str:
+    """Check a split that was written down: a misspelt one must not become training data."""
+    try:
+        return _SPLITS[value.strip().lower()] if value.strip() else ""
+    except KeyError:
+        raise DatasetError(
+            f"unknown split {value!r}", name=name, hint=f"use one of {', '.join(_SPLITS)}"
+        ) from None
 
 
 def _label(value: str, name: str) -> Label:
@@ -193,7 +217,7 @@ def _read_csv(path: Path) -> Iterator[Clip]:
                 id=row.get("id") or row["path"],
                 label=_label(row["label"], str(path)),
                 path=path.parent / row["path"],
-                split=row.get("split") or "",
+                split=_split(row.get("split") or "", str(path)),
             )
 
 

@@ -233,12 +233,10 @@ def test_ctrl_c_in_the_middle_of_a_step_goes_on_bit_for_bit(data: Path, tmp_path
             signal.raise_signal(signal.SIGINT)
         return clip_gradients(*args, **kwargs)
 
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(KeyboardInterrupt),
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupt)
-        train(TINY, [data], tmp_path / "parts", **options)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, [data], tmp_path / "parts", **options)
     assert calls == 3
     train(TINY, [data], tmp_path / "parts", **options)
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
@@ -248,7 +246,8 @@ def test_ctrl_c_in_the_middle_of_a_step_goes_on_bit_for_bit(data: Path, tmp_path
 
 def test_clips_of_no_split_are_trained_on_and_test_is_not(data: Path, tmp_path: Path) -> None:
     lines = data.read_text().splitlines()
-    mixed = [line.replace(",train", ",") for line in lines[:9]] + [lines[9].replace(",train", ",test")]
+    mixed = [line.replace(",train", ",") for line in lines[:9]]
+    mixed.append(lines[9].replace(",train", ",test"))
     table = data.with_name("mixed.csv")
     table.write_text("\n".join(mixed))
     said: list[str] = []
