@@ -31,6 +31,8 @@ class Reader(Protocol):
         The same with guesses allowed; 0 if there is none.
     incomplete : bool
         Samples are missing; final once :meth:`blocks` is exhausted.
+    extra_tracks : bool
+        There is more sound beside the track that is read, such as another language.
     """
 
     format: str
@@ -39,6 +41,7 @@ class Reader(Protocol):
     announced: int | None
     estimate: int
     incomplete: bool
+    extra_tracks: bool
 
     def blocks(self) -> Iterator[Samples]:
         """Yield blocks of shape (samples, channels)."""
@@ -56,6 +59,15 @@ def damaged(container: Container, name: str) -> CorruptAudioError:
     """Return the error for a file that its decoder gives up on."""
     return CorruptAudioError(
         f"the {container.label} file is damaged", name=name, hint="copy or export it again"
+    )
+
+
+def changes_within(name: str) -> CorruptAudioError:
+    """Return the error for a recording that is not of one kind from end to end."""
+    return CorruptAudioError(
+        "the sample rate or the number of channels changes within the recording",
+        name=name,
+        hint="convert it to WAV or FLAC first",
     )
 
 
@@ -95,7 +107,7 @@ class ArrayReader:
         self.sample_rate_hz = sample_rate_hz
         self.format = "array"
         self.announced: int | None = self.estimate
-        self.incomplete = False
+        self.incomplete = self.extra_tracks = False
         if self.channels > self.estimate > 0:
             raise InvalidSamplesError(
                 f"the array of shape {array.shape} has more channels than samples",

@@ -5,6 +5,7 @@ A file name is a claim by whoever sent it; the bytes decide which decoder gets t
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,11 @@ _HEAD_BYTES = 4096
 _OGG_PAGE_BYTES = 65_307  # the largest page: 27 bytes of header, 255 segments of 255 bytes
 _HEADER_SLACK_BYTES = 256  # writers that put the file size where the data size belongs
 _MAX_CHUNKS = 1000
+_SCAN_BYTES = 1 << 20
+_OGG_FIRST_PAGE = re.compile(rb"OggS\0[\x02\x03\x06\x07]")
+_OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
+_MAX_LINKS = 1000
+_MAX_MPEG_FRAME_BYTES = 1441
 
 
 class SeekableFile(Protocol):
@@ -59,11 +65,21 @@ class Header:
         The container says that more bytes should follow than there are.
     states_length : bool
         The number of samples is written in the file, and not estimated from its size.
+    audio_end : int or None
+        For MP3, where tags at the end of the file begin.
+    links : tuple of int
+        For Ogg, where each of the recordings begins that were joined into the file; the first
+        is zero. Empty if there is only one.
+    extra_tracks : bool
+        For Ogg, several audio tracks run side by side.
     """
 
     container: Container
     cut_short: bool = False
     states_length: bool = True
+    audio_end: int | None = None
+    links: tuple[int, ...] = ()
+    extra_tracks: bool = False
 
 
 WAV = Container("WAV", "this WAV codec", sndfile=True, demuxer="wav")
@@ -71,7 +87,7 @@ AIFF = Container("AIFF", "this AIFF codec", sndfile=True, demuxer="aiff")
 CAF = Container("CAF", "this CAF codec", sndfile=True, demuxer="caf")
 OGG = Container("OGG", "this Ogg codec", sndfile=True, demuxer="ogg")
 FLAC = Container("FLAC", "FLAC", sndfile=True, demuxer=None)
-MP3 = Container("MP3", "MP3", sndfile=True, demuxer=None)
+MP3 = Container("MP3", "MP3", sndfile=True, demuxer="mp3")
 W64 = Container("W64", "W64", sndfile=True, demuxer=None)
 AU = Container("AU", "AU", sndfile=True, demuxer=None)
 SPHERE = Container("NIST", "NIST SPHERE", sndfile=True, demuxer=None)
@@ -105,12 +121,21 @@ def read_header(file: SeekableFile, size: int) -> Header | None:
     head = _read_at(file, start, _HEAD_BYTES)
     container = _recognise(head, tagged=start > 0)
     if container is MP3:
-        stated = any(mark in head[:512] for mark in (b"Xing", b"Info", b"VBRI"))
-        return Header(MP3, states_length=stated)
+        end = _skip_end_tags(file, size)
+        stated = _mpeg_stated_bytes(head[:512])
+        # What is stated ends with the first of several files that were joined.
+        covered = stated > 0 and start + stated + _MAX_MPEG_FRAME_BYTES >= end
+        return Header(MP3, states_length=covered, audio_end=end)
     if container in (ADTS, AMR):
         return Header(container, states_length=False)
     if container is OGG:
-        return Header(OGG, cut_short=_ogg_cut_short(file, size))
+        links, cut_short, extra = _ogg_links(file)
+        return Header(
+            OGG,
+            cut_short=cut_short or _ogg_cut_short(file, size),
+            links=links,
+            extra_tracks=extra,
+        )
     if container in (WAV, AIFF, CAF):
         return Header(container, cut_short=_chunks_cut_short(file, size, head))
     return Header(container) if container else None
@@ -151,6 +176,34 @@ def _skip_id3(file: SeekableFile) -> int:
         length = tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]
         start += 10 + length + (10 if tag[5] & 0x10 else 0)
     return start
+
+
+def _skip_end_tags(file: SeekableFile, size: int) -> int:
+    """Return where the audio ends before any ID3v1 and APE tags."""
+    end = size
+    for _ in range(8):
+        if end >= 128 and _read_at(file, end - 128, 3) == b"TAG":
+            end -= 128
+            continue
+        footer = _read_at(file, end - 32, 32) if end >= 32 else b""
+        if footer[:8] != b"APETAGEX":
+            break
+        length, _, flags = struct.unpack("<III", footer[12:24])
+        end = max(0, end - length - (32 if flags >> 31 else 0))
+    return end
+
+
+def _mpeg_stated_bytes(head: bytes) -> int:
+    """Return the length of an MP3 by the Xing, Info or VBRI header in its first frame, or 0."""
+    for mark in (b"Xing", b"Info"):
+        at = head.find(mark)
+        if at >= 0 and len(head) >= at + 16:
+            flags, *fields = struct.unpack(">III", head[at + 4 : at + 16])
+            return int(fields[1]) if flags & 3 == 3 else 0  # frames, then bytes
+    at = head.find(b"VBRI")
+    if at >= 0 and len(head) >= at + 14:
+        return int.from_bytes(head[at + 10 : at + 14], "big")
+    return 0
 
 
 def _is_adts(head: bytes) -> bool:
@@ -198,6 +251,36 @@ def _mpeg_frame_bytes(header: bytes) -> int:
     if layer == 1:
         return 4 * (12 * bits_per_s // rate_hz + padding)
     return (72 if layer == 3 and version != 3 else 144) * bits_per_s // rate_hz + padding
+
+
+def _ogg_links(file: SeekableFile) -> tuple[tuple[int, ...], bool, bool]:
+    """Find joined recordings: where each begins, whether there are too many, and extra tracks.
+
+    Every byte is searched: a walk from page to page could be led astray by one wrong length.
+    """
+    links: list[int] = []
+    follows, tracks, extra = -1, 0, False
+    offset = 0
+    while chunk := _read_at(file, offset, _SCAN_BYTES):
+        for match in _OGG_FIRST_PAGE.finditer(chunk):
+            position = offset + match.start()
+            page = _read_at(file, position, 27 + 255 + 8)
+            if len(page) < 27:
+                continue
+            # The first pages of tracks that run side by side follow each other directly.
+            if position != follows:
+                if len(links) == _MAX_LINKS:
+                    return tuple(links), True, extra
+                links.append(position)
+                tracks = 0
+            body = 27 + page[26]
+            follows = position + body + sum(page[27:body])
+            tracks += page[body:].startswith(_OGG_AUDIO)
+            extra |= tracks > 1
+        if len(chunk) < _SCAN_BYTES:
+            break
+        offset += len(chunk) - 5  # a mark may lie across the border
+    return (tuple(links) if len(links) > 1 else ()), False, extra
 
 
 def _ogg_cut_short(file: SeekableFile, size: int) -> bool:

@@ -1,4 +1,4 @@
-"""Reading what libsndfile cannot: AAC, video, AMR and WMA through FFmpeg (extra ``av``)."""
+"""Reading through FFmpeg (extra ``av``) what libsndfile cannot: AAC, video, AMR, joined MP3s."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ._blocks import Samples, as_float32, damaged, frames_per_block
+from ._blocks import Samples, as_float32, changes_within, damaged, frames_per_block
 from ._containers import Header
 from ._sources import BoundedFile, Deadline
-from .errors import CorruptAudioError, MissingExtraError, UnsupportedFormatError
+from .errors import MissingExtraError, UnsupportedFormatError
 
 _TOLERANCE_S = 0.3  # durations are rounded to frames, and encoders pad
 _VIDEO_DEMUXERS = ("mov", "matroska", "asf")
@@ -18,7 +18,7 @@ _DAMAGED_SHARE = 0.5  # with more undecodable packets than this, the rest is no 
 
 
 class AvReader:
-    """M4A, MP4, MOV, WebM, MKV, AMR, 3GP, WMA and AAC through FFmpeg.
+    """M4A, MP4, MOV, WebM, MKV, AMR, 3GP, WMA, AAC and MP3 through FFmpeg.
 
     FFmpeg gets a file object, one demuxer and no protocol, so that no content can make it
     open anything else (playlists, ``concat:``, network addresses).
@@ -76,6 +76,7 @@ class AvReader:
         if not (self.sample_rate_hz and self.channels):
             raise damaged(container, self._name)
         self.incomplete = header.cut_short
+        self.extra_tracks = len(self._av.streams.audio) > 1
         seconds = self._duration_s()
         self.estimate = int((seconds or 0.0) * self.sample_rate_hz)
         self.announced = self.estimate if seconds and header.states_length else None
@@ -142,11 +143,7 @@ class AvReader:
 
     def _to_block(self, frame: Any) -> Samples:
         if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate_hz, self.channels):
-            raise CorruptAudioError(
-                "the sample rate or the number of channels changes within the recording",
-                name=self._name,
-                hint="convert it to WAV or FLAC first",
-            )
+            raise changes_within(self._name)
         array = frame.to_ndarray()  # planar: (channels, samples); packed: (1, samples * channels)
         block = array.T if frame.format.is_planar else array.reshape(-1, self.channels)
         return as_float32(block)

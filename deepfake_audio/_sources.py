@@ -55,6 +55,10 @@ class BoundedFile:
         self._deadline = deadline
         self.size = size
 
+    def part(self, start: int, end: int) -> BoundedFile:
+        """Return the bytes from `start` to `end` as a file; the two share one position."""
+        return BoundedFile(cast(BinaryIO, _Part(self, start, end)), end - start, self._deadline)
+
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` and return the number of bytes."""
         if self._deadline.passed:
@@ -90,6 +94,34 @@ class BoundedFile:
 
     def readable(self) -> bool:
         """Return True."""
+        return True
+
+
+class _Part(io.RawIOBase):
+    """The bytes of a file from `start` to `end` as a file of their own."""
+
+    def __init__(self, file: BoundedFile, start: int, end: int) -> None:
+        self._file, self._start, self._size = file, start, end - start
+        self._position = 0
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        self._file.seek(self._start + self._position)
+        count = self._file.readinto(view[: max(0, self._size - self._position)])
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        position = offset + (0, self._position, self._size)[whence]
+        if position < 0:
+            raise ValueError("before the start")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readable(self) -> bool:
         return True
 
 

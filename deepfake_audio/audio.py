@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -177,6 +178,8 @@ def decode(
         flags = quality_flags(samples, reader.sample_rate_hz, meter)
         if reader.incomplete:
             flags.add("truncated")
+        if reader.extra_tracks:
+            flags.add("extra_audio_tracks")
         return DecodedAudio(_describe(reader, name, sha256, frames), samples, tuple(sorted(flags)))
 
 
@@ -229,7 +232,14 @@ def _open_array(array: npt.NDArray[Any], sample_rate_hz: int | None, name: str) 
         raise InvalidSamplesError(
             "an array has no sample rate", name=name, hint="give sample_rate_hz"
         )
-    return ArrayReader(array, sample_rate_hz, name)
+    # Rates come as floats, too; a number in a string is a mistake better told than mended.
+    if not isinstance(sample_rate_hz, Real) or not float(sample_rate_hz).is_integer():
+        raise InvalidSamplesError(
+            f"the sample rate {sample_rate_hz!r} is no whole number",
+            name=name,
+            hint="give sample_rate_hz as an integer, hertz",
+        )
+    return ArrayReader(array, int(sample_rate_hz), name)
 
 
 def _check_header(reader: Reader, name: str, limits: Limits) -> None:
@@ -258,8 +268,13 @@ def _check_length(frames: int, reader: Reader, name: str, limits: Limits) -> Non
             name=name,
             hint="split the recording or raise limits.max_duration_s",
         )
-    # Low rates grow on the way to 16 kHz: the larger side counts.
-    samples = frames * reader.channels * max(rate, SAMPLE_RATE_HZ) / rate
+    samples = frames * reader.channels
+    if samples * SAMPLE_RATE_HZ > limits.max_samples * rate:
+        raise LimitExceededError(
+            f"more than {limits.max_samples} samples at 16 kHz over all channels",
+            name=name,
+            hint="split the recording or raise limits.max_samples",
+        )
     if samples > limits.max_source_samples:
         raise LimitExceededError(
             f"more than {limits.max_source_samples} samples over all channels",
@@ -321,8 +336,11 @@ def _resample(blocks: Iterator[Samples], reader: Reader) -> tuple[Samples, int]:
             parts.append(stream.resample_chunk(block))
         parts.append(stream.resample_chunk(np.empty((0, reader.channels), np.float32), last=True))
     samples = np.empty((reader.channels, sum(map(len, parts))), dtype=np.float32)
-    start = 0
-    for part in parts:
-        samples[:, start : start + len(part)] = part.T
-        start += len(part)
+    # Emptying the list on the way keeps the peak near one copy, and doing so from its end lets
+    # the allocator hand the memory back.
+    end = samples.shape[1]
+    while parts:
+        part = parts.pop()
+        samples[:, end - len(part) : end] = part.T
+        end -= len(part)
     return samples, frames

@@ -16,9 +16,9 @@ import safetensors
 import safetensors.torch
 
 from .calibration import Calibration
-from .config import FrontendConfig, ModelConfig, Policy, WindowConfig
+from .config import BranchConfig, FrontendConfig, Policy, WindowConfig
 from .errors import CheckpointError, DeepfakeAudioError
-from .model import UNITTEST_MODEL, Network, build_network
+from .model import UNITTEST_MODEL, Network, build_network, join
 
 FORMAT = "deepfake_audio.checkpoint/1"
 WEIGHTS_NAME = "model.safetensors"
@@ -33,8 +33,10 @@ class CheckpointHeader:
     ----------
     name, version : str
         What reports call the model.
-    frontend, model, windows, calibration
-        Settings that rebuild the pipeline as it was calibrated.
+    branches : tuple of BranchConfig
+        Front end and shape of each branch of the network.
+    windows, calibration
+        The other settings that rebuild the pipeline as it was calibrated.
     policies : dict of str to Policy
         Operating points by name.
     training : dict
@@ -45,8 +47,7 @@ class CheckpointHeader:
 
     name: str
     version: str
-    frontend: FrontendConfig
-    model: ModelConfig
+    branches: tuple[BranchConfig, ...]
     windows: WindowConfig = field(default_factory=WindowConfig)
     calibration: Calibration = field(default_factory=Calibration)
     policies: dict[str, Policy] = field(default_factory=lambda: {"balanced": Policy()})
@@ -59,8 +60,7 @@ class CheckpointHeader:
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
-            "frontend": self.frontend.to_dict(),
-            "model": self.model.to_dict(),
+            "branches": [branch.to_dict() for branch in self.branches],
             "windows": self.windows.to_dict(),
             "calibration": self.calibration.to_dict(),
             "policies": {name: policy.to_dict() for name, policy in self.policies.items()},
@@ -79,8 +79,7 @@ class CheckpointHeader:
         return cls(
             name=str(values["name"]),
             version=str(values["version"]),
-            frontend=FrontendConfig.from_dict(values["frontend"]),
-            model=ModelConfig.from_dict(values["model"]),
+            branches=tuple(BranchConfig.from_dict(branch) for branch in values["branches"]),
             windows=WindowConfig.from_dict(values["windows"]),
             calibration=Calibration.from_dict(values["calibration"]),
             policies={k: Policy.from_dict(v) for k, v in values["policies"].items()},
@@ -155,7 +154,7 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
         ) from error
     try:
         header = _parse_header(content)
-        network = build_network(header.frontend, header.model)
+        network = _build(header)
         network.load_state_dict(safetensors.torch.load(content))
     except CheckpointError as error:
         raise CheckpointError(error.message, name=str(path), hint=error.hint) from error
@@ -206,12 +205,15 @@ def _parse_header(content: bytes) -> CheckpointHeader:
     return CheckpointHeader.from_dict(json.loads(metadata[_HEADER_KEY]))
 
 
+def _build(header: CheckpointHeader, seed: int | None = None) -> Network:
+    return join([build_network(b.frontend, b.model, seed=seed) for b in header.branches])
+
+
 def _unittest_checkpoint() -> Checkpoint:
     header = CheckpointHeader(
         name="unittest",
         version="0",
-        frontend=FrontendConfig(n_bands=24, n_coefficients=12),
-        model=UNITTEST_MODEL,
+        branches=(BranchConfig(FrontendConfig(n_bands=24, n_coefficients=12), UNITTEST_MODEL),),
         policies={
             "recall": Policy("recall", 0.4, 0.3),
             "balanced": Policy("balanced", 0.6, 0.4),
@@ -220,7 +222,7 @@ def _unittest_checkpoint() -> Checkpoint:
         # Random weights cannot tell speech: let the energy gate decide alone.
         calibration=Calibration(speech_threshold=0.0),
     )
-    network = build_network(header.frontend, header.model, seed=0).eval()
+    network = _build(header, seed=0).eval()
     digest = hashlib.sha256()
     for _, tensor in sorted(network.state_dict().items()):
         digest.update(tensor.numpy().tobytes())

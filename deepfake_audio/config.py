@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from .errors import ConfigError
@@ -73,8 +73,11 @@ class Limits(Config):
         Most channels accepted.
     min_sample_rate_hz, max_sample_rate_hz : int
         Range of accepted source rates, hertz.
+    max_samples : int
+        Budget of samples x channels at 16 kHz, and so of memory: four bytes each. The default
+        is 1 GB, or four hours of one channel.
     max_source_samples : int
-        Budget of samples x channels at the source rate.
+        Budget of samples x channels at the source rate, and so of work.
     max_file_bytes : int
         Largest file, bytes.
     max_decode_s : float
@@ -85,13 +88,14 @@ class Limits(Config):
     max_channels: int = 32
     min_sample_rate_hz: int = 4_000
     max_sample_rate_hz: int = 384_000
+    max_samples: int = 250_000_000
     max_source_samples: int = 1_500_000_000
     max_file_bytes: int = 4 * 1024**3
     max_decode_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _require(getattr(self, field.name) > 0, f"limits.{field.name}", "must be above zero")
+        for limit in dataclasses.fields(self):
+            _require(getattr(self, limit.name) > 0, f"limits.{limit.name}", "must be above zero")
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,25 @@ class ModelConfig(Config):
             "channels and blocks need the same number of stages",
         )
         _require(0 <= self.dropout < 1, "model.dropout", "must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class BranchConfig(Config):
+    """One branch of a network: what it hears, and its shape."""
+
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain JSON types; see :meth:`Config.from_dict`."""
+        return super().from_dict(
+            {
+                **values,
+                "frontend": FrontendConfig.from_dict(values["frontend"]),
+                "model": ModelConfig.from_dict(values["model"]),
+            }
+        )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The network: a small residual CNN over feature maps, with three heads.
 
-Read top to bottom: a squeeze-and-excitation residual block, the network, the detector that puts
-the front end before it, and the registry of known shapes.
+Read top to bottom: a squeeze-and-excitation residual block, the CNN, the branch that puts a front
+end before it, the network that averages branches, and the registry of known shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -123,13 +123,11 @@ class ResNet(nn.Module):
         return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])
 
 
-class Network(nn.Module):
-    """Front end and CNN as one module: windows of samples in, :class:`ModelOutput` out."""
+class Branch(nn.Module):
+    """A front end and its CNN: windows of samples in, :class:`ModelOutput` out."""
 
     def __init__(self, frontend: FrontendConfig, model: ModelConfig) -> None:
         super().__init__()
-        self.frontend_config = frontend
-        self.model_config = model
         self.frontend = Frontend(frontend)
         self.body = _BODIES[model.kind](frontend, model)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,6 +136,43 @@ class Network(nn.Module):
         """Map windows of shape (batch, samples), 16 kHz in [-1, 1], to :class:`ModelOutput`."""
         output: ModelOutput = self.body(self.frontend(waveform))
         return output
+
+
+class Network(nn.Module):
+    """One or more branches that hear the same windows, and their mean opinion.
+
+    Branches that differ in front end, size or training make different mistakes; their mean makes
+    fewer (Hansen & Salamon, 1990).
+
+    Parameters
+    ----------
+    branches : sequence of Branch
+        At least one.
+    spreads : sequence of float, optional
+        Standard deviation of each branch's logit over speech it was not trained on; logits are
+        divided by it, so that none speaks louder than the others. All 1 by default.
+    """
+
+    spreads: Tensor
+
+    def __init__(self, branches: Sequence[Branch], spreads: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.register_buffer("spreads", torch.tensor(spreads or [1.0] * len(branches)))
+
+    def forward(self, waveform: Tensor) -> ModelOutput:
+        """Map windows of shape (batch, samples), 16 kHz in [-1, 1], to :class:`ModelOutput`.
+
+        Embeddings stand side by side; logits, families and speech are means.
+        """
+        outputs = [branch(waveform) for branch in self.branches]
+        logits = torch.stack([output.logit for output in outputs])  # (branches, batch)
+        return ModelOutput(
+            logit=(logits / self.spreads[:, None]).mean(0),
+            embedding=torch.cat([output.embedding for output in outputs], 1),
+            family=torch.stack([output.family for output in outputs]).mean(0),
+            speech=torch.stack([output.speech for output in outputs]).mean(0),
+        )
 
     @property
     def n_parameters(self) -> int:
@@ -164,7 +199,7 @@ UNITTEST_MODEL = ModelConfig(
 def build_network(
     frontend: FrontendConfig, model: ModelConfig, *, seed: int | None = None
 ) -> Network:
-    """Make a network with fresh weights.
+    """Make a network of one branch with fresh weights.
 
     Parameters
     ----------
@@ -185,7 +220,14 @@ def build_network(
             hint=f"registered are {', '.join(_BODIES)}",
         )
     if seed is None:
-        return Network(frontend, model)
+        return Network([Branch(frontend, model)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(frontend, model)
+        return Network([Branch(frontend, model)])
+
+
+def join(networks: Sequence[Network], spreads: Sequence[float] | None = None) -> Network:
+    """Put the branches of several networks into one; see :class:`Network` for ``spreads``."""
+    branches = [branch for network in networks for branch in network.branches]
+    joined = Network([branch for branch in branches if isinstance(branch, Branch)], spreads)
+    return joined.train(all(network.training for network in networks))

@@ -14,6 +14,7 @@ from .config import SAMPLE_RATE_HZ
 FLAGS = (
     "clipped",
     "dc_offset",
+    "extra_audio_tracks",
     "invalid_samples",
     "narrow_band",
     "noisy",
@@ -124,7 +125,8 @@ def quality_flags(samples: Samples, sample_rate_hz: int, meter: SampleMeter) -> 
     Returns
     -------
     set of str
-        Members of :data:`FLAGS`; all but ``truncated``, which only the reader knows.
+        Members of :data:`FLAGS`; all but ``truncated`` and ``extra_audio_tracks``,
+        which only the reader knows.
     """
     flags = set()
     if samples.shape[1] < SHORT_S * SAMPLE_RATE_HZ:

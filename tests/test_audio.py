@@ -292,7 +292,8 @@ def test_half_a_video_is_read_and_flagged(container: str, codec: str, options: d
 
 LIMITS = [
     ({"max_duration_s": 1.0}, "longer than 1 s"),
-    ({"max_source_samples": 10_000}, "10000 samples"),
+    ({"max_samples": 10_000}, "10000 samples at 16 kHz"),
+    ({"max_source_samples": 10_000}, "10000 samples over"),
     ({"max_file_bytes": 1_000}, "1000 bytes"),
     ({"min_sample_rate_hz": 48_000}, "44100 Hz"),
     ({"max_sample_rate_hz": 22_050}, "44100 Hz"),
@@ -333,6 +334,129 @@ def test_a_small_file_cannot_ask_for_much_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16e6  # the whole would be 12.8 MB for each second
+
+
+def test_the_budget_of_memory_is_in_samples_at_16_khz() -> None:
+    content = encode(np.zeros((48_000, 2)), 48_000, "FLAC", "PCM_16")
+    assert decode(content, limits=Limits(max_samples=32_000)).samples.size == 32_000
+    with pytest.raises(errors.LimitExceededError, match=r"limits\.max_samples"):
+        decode(content, limits=Limits(max_samples=31_999))
+    # Low rates grow on the way.
+    with pytest.raises(errors.LimitExceededError, match=r"limits\.max_samples"):
+        decode(speech_like(1, 8_000), sample_rate_hz=8_000, limits=Limits(max_samples=15_999))
+    defaults = Limits()
+    assert defaults.max_samples >= defaults.max_duration_s * 16_000
+    assert defaults.max_source_samples >= defaults.max_duration_s * 48_000 * 2
+
+
+def test_decoding_holds_the_samples_once() -> None:
+    import tracemalloc
+
+    content = encode(np.zeros(16_000 * 500), 16_000, "FLAC", "PCM_16")
+    decode(content[:1000] + content[1000:])  # imports and caches
+    tracemalloc.start()
+    samples = decode(content).samples
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert samples.nbytes == 32_000_000
+    # NumPy counts the untouched array as memory: parts and whole, and no third copy.
+    assert peak < 2.4 * samples.nbytes
+
+
+JOINED = [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+
+
+@pytest.mark.parametrize("codec", JOINED)
+def test_joined_files_are_heard_to_the_end(codec: tuple[str, str]) -> None:
+    if codec[0] == "MP3":
+        pytest.importorskip("av")
+    first, second = speech_like(3, 16_000), speech_like(5, 16_000, 1)
+    content = encode(first, 16_000, *codec) + encode(second, 16_000, *codec)
+    audio = decode(content)
+    assert audio.info.format == "/".join(codec) or codec[0] == "MP3"
+    assert audio.info.duration_s == pytest.approx(8, abs=0.3)
+    assert similarity(audio.samples[0, -80_000:], second) > 0.9
+    assert "truncated" not in audio.flags
+    assert probe(content).duration_s == pytest.approx(8, abs=0.5)
+
+
+def test_joined_ogg_files_of_different_kinds() -> None:
+    vorbis = encode(speech_like(1, 16_000), 16_000, "OGG", "VORBIS")
+    opus = encode(speech_like(2, 16_000), 16_000, "OGG", "OPUS")
+    assert decode(vorbis + opus + vorbis).info.duration_s == pytest.approx(4, abs=0.1)
+    other = encode(speech_like(1, 44_100), 44_100, "OGG", "VORBIS")
+    with pytest.raises(errors.CorruptAudioError, match="changes within"):
+        decode(vorbis + other)
+    # Neither bytes between the two nor a missing mark of the end hide what follows.
+    audio = decode(vorbis + bytes(5000) + opus)
+    assert audio.info.duration_s == pytest.approx(3, abs=0.1)
+    audio = decode(encode(speech_like(9, 16_000), 16_000, "OGG", "VORBIS")[:-500] + opus)
+    assert audio.info.duration_s > 4
+    assert "truncated" in audio.flags
+    audio = decode(vorbis + opus[:60])  # of the second nothing is left
+    assert audio.info.duration_s == pytest.approx(1, abs=0.1)
+    assert "truncated" in audio.flags
+
+
+def test_the_search_for_joined_files_spans_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vorbis = encode(speech_like(1, 16_000), 16_000, "OGG", "VORBIS")
+    for size in (len(vorbis) - 3, len(vorbis), len(vorbis) + 3, 50):
+        monkeypatch.setattr("deepfake_audio._containers._SCAN_BYTES", size)
+        assert decode(vorbis * 3).info.duration_s == pytest.approx(3, abs=0.1)
+
+
+def with_xing_frames(mp3: bytes, share: float) -> bytes:
+    """Change the number of frames that an MP3 states."""
+    at = next(mp3.find(mark) for mark in (b"Xing", b"Info") if mark in mp3) + 8
+    frames = int(int.from_bytes(mp3[at : at + 4], "big") * share)
+    return mp3[:at] + frames.to_bytes(4, "big") + mp3[at + 4 :]
+
+
+def without_xing(mp3: bytes) -> bytes:
+    return mp3.replace(b"Info", b"\0\0\0\0").replace(b"Xing", b"\0\0\0\0")
+
+
+@pytest.mark.parametrize("av", [True, False])
+def test_no_mp3_is_cut_in_silence(av: bool, request: pytest.FixtureRequest) -> None:
+    if av:
+        pytest.importorskip("av")
+    else:
+        request.getfixturevalue("without_av")
+    mp3 = encode(speech_like(8, 16_000), 16_000, "MP3")
+    for content in (with_xing_frames(mp3, 0.25), without_xing(mp3), mp3 + mp3):
+        audio = decode(content)
+        whole = 8 * content.count(b"Xing") if content == mp3 + mp3 else 8
+        assert audio.info.duration_s > whole - 0.1 or "truncated" in audio.flags
+
+
+def test_tags_at_the_end_of_an_mp3_are_no_sound(without_av: None) -> None:
+    mp3 = encode(speech_like(2, 16_000), 16_000, "MP3")
+    size = (40_000 + 32).to_bytes(4, "little")
+    ape = bytes(40_000) + b"APETAGEX" + bytes(4) + size + bytes(16)
+    audio = decode(mp3 + ape + b"TAG" + bytes(125))
+    assert audio.info.format.startswith("MP3/MPEG")
+    assert audio.info.duration_s == pytest.approx(2, abs=0.06)
+    assert "truncated" not in audio.flags
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4", "ogg"])
+def test_a_second_track_is_mentioned(container: str) -> None:
+    av = pytest.importorskip("av")
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as file:
+        codec = "aac" if container == "mp4" else "libopus"
+        tracks = [file.add_stream(codec, rate=48_000, layout="mono") for _ in range(2)]
+        for seed, track in enumerate(tracks):
+            pcm = speech_like(1, 48_000, seed)[None]
+            frame = av.AudioFrame.from_ndarray(pcm, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, 0
+            resampler = av.AudioResampler(
+                format=track.format, layout="mono", rate=48_000, frame_size=960
+            )
+            for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                file.mux(track.encode(part))
+            file.mux(track.encode(None))
+    assert "extra_audio_tracks" in decode(out.getvalue()).flags
 
 
 @pytest.fixture
@@ -404,6 +528,11 @@ def test_video_without_sound() -> None:
 def test_array_without_rate_and_other_types() -> None:
     with pytest.raises(errors.InvalidSamplesError, match="sample_rate_hz"):
         decode(np.zeros(100))
+    for rate in ("16000", 16_000.5, float("nan"), b"16000", [16_000]):
+        with pytest.raises(errors.InvalidSamplesError, match="sample_rate_hz"):
+            decode(np.zeros(100), sample_rate_hz=rate)  # type: ignore[arg-type]
+    samples = speech_like(1, 16_000)
+    assert decode(samples, sample_rate_hz=np.float64(16_000)).info.sample_rate_hz == 16_000
     with pytest.raises(errors.UnsupportedFormatError, match="int"):
         decode(12)  # type: ignore[arg-type]
     with pytest.raises(errors.UnsupportedFormatError, match="rb"):

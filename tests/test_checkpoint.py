@@ -17,7 +17,7 @@ from deepfake_audio.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from deepfake_audio.config import FrontendConfig, Policy, WindowConfig
+from deepfake_audio.config import BranchConfig, FrontendConfig, Policy, WindowConfig
 from deepfake_audio.errors import CheckpointError
 from deepfake_audio.model import UNITTEST_MODEL, build_network
 
@@ -27,15 +27,19 @@ def saved(tmp_path: Path) -> tuple[Path, CheckpointHeader]:
     header = CheckpointHeader(
         name="mine",
         version="2.1",
-        frontend=FrontendConfig(kind="lfcc", n_bands=30, n_coefficients=20, deltas=True),
-        model=UNITTEST_MODEL,
+        branches=(
+            BranchConfig(
+                FrontendConfig(kind="lfcc", n_bands=30, n_coefficients=20, deltas=True),
+                UNITTEST_MODEL,
+            ),
+        ),
         windows=WindowConfig(window_s=3.0, hop_s=1.5),
         calibration=Calibration(scale=0.7, offset=-0.2, speech_threshold=0.1),
         policies={"balanced": Policy("balanced", 0.8, 0.3, expected_fpr=0.03)},
         training={"steps": 10},
         metrics={"dev": {"pooled_eer": 0.2}},
     )
-    network = build_network(header.frontend, header.model, seed=1)
+    network = build_network(header.branches[0].frontend, header.branches[0].model, seed=1)
     path = tmp_path / "sub" / "model.safetensors"
     save_checkpoint(path, network, header)
     return path, header
@@ -45,7 +49,7 @@ def test_everything_survives(saved: tuple[Path, CheckpointHeader]) -> None:
     path, header = saved
     loaded = load_checkpoint(path)
     assert loaded.header == header
-    original = build_network(header.frontend, header.model, seed=1).eval()
+    original = build_network(header.branches[0].frontend, header.branches[0].model, seed=1).eval()
     windows = torch.randn(2, 16_000)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(windows).logit, original(windows).logit)

@@ -44,8 +44,8 @@ def test_seeded_weights_are_reproducible_and_leave_the_generator_alone() -> None
     assert torch.equal(after, torch.rand(1))
     second = build_network(FrontendConfig(), UNITTEST_MODEL, seed=7)
     other = build_network(FrontendConfig(), UNITTEST_MODEL, seed=8)
-    assert torch.equal(first.body.stem.weight, second.body.stem.weight)
-    assert not torch.equal(first.body.stem.weight, other.body.stem.weight)
+    assert torch.equal(first.branches[0].body.stem.weight, second.branches[0].body.stem.weight)
+    assert not torch.equal(first.branches[0].body.stem.weight, other.branches[0].body.stem.weight)
 
 
 def test_unknown_kinds_are_refused_with_the_known_ones() -> None:

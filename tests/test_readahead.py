@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from deepfake_audio.readahead import _Gate, read_ahead
+from deepfake_audio.readahead import _Line, read_ahead
 
 
 def run(function, items, *, threads=3, max_items=8, max_weight=1e9, weigh=lambda _: 0):
@@ -55,14 +57,16 @@ def test_heavy_results_stop_the_reading_ahead() -> None:
 
 
 def test_the_result_that_is_due_never_waits_for_room() -> None:
-    gate = _Gate(max_weight=0)
-    gate.add(1)  # a later result came first
-    assert gate.enter(0)
+    line: _Line[str, str] = _Line(max_weight=0)
+    line.put("first")
+    line.put("second")
+    line.add_weight(1)  # a later result came first
+    assert line.get()[0] == "first"
     entered = threading.Event()
-    thread = threading.Thread(target=lambda: gate.enter(1) and entered.set(), daemon=True)
+    thread = threading.Thread(target=lambda: line.get() and entered.set(), daemon=True)
     thread.start()
     assert not entered.wait(0.05)
-    gate.remove(0)  # the result of turn 0 has been taken; turn 1 is due
+    line.taken(0)  # the first result has been taken; the second is due
     assert entered.wait(5)
     assert list(run(lambda item: item, range(50), max_weight=0, weigh=lambda _: 1)) == [*range(50)]
 
@@ -83,3 +87,40 @@ def test_threads_end_when_nobody_listens() -> None:
         if thread.name.startswith("deepfake_audio"):
             thread.join(5)
     assert threading.active_count() <= before
+
+
+def test_a_closed_line_keeps_nobody_waiting() -> None:
+    line: _Line[int, int] = _Line(max_weight=0)
+    before = line.put(0)
+    line.close()
+    assert before.cancelled()
+    assert line.put(1).cancelled()
+    assert line.get() is None
+
+
+UNFINISHED = """
+import sys, threading, time
+from deepfake_audio.readahead import read_ahead
+def work(item):
+    time.sleep({work_s})
+    return item
+results = read_ahead(
+    work, range(100), threads=3, max_items=50, max_weight={max_weight}, weigh=lambda _: 1
+)
+next(results)
+time.sleep(0.1)
+print(sum(thread.name.startswith("deepfake_audio") for thread in threading.enumerate()))
+{end}
+"""
+
+
+@pytest.mark.parametrize(("work_s", "max_weight"), [(0, 0), (0, 1000), (0.3, 1000)])
+@pytest.mark.parametrize(("end", "status"), [("", 0), ("sys.exit(5)", 5), ("1 / 0", 1)])
+def test_the_interpreter_ends_while_an_iterator_is_unfinished(
+    work_s: float, max_weight: float, end: str, status: int
+) -> None:
+    # Waiting for room, for items, or in the middle of one; the module still refers to `results`.
+    code = UNFINISHED.format(work_s=work_s, max_weight=max_weight, end=end)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (status, "3\n")
+    assert ("Traceback" in done.stderr) == (end == "1 / 0")

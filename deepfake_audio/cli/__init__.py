@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -35,5 +36,9 @@ def _prepare_process() -> None:
     def terminate(signum: int, frame: FrameType | None) -> None:
         sys.exit(128 + signum)
 
+    # A stream that the caller has closed is None; what would go there goes nowhere.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     # Leave like an interrupted program, so that JSON on standard output is closed properly.
     signal.signal(signal.SIGTERM, terminate)

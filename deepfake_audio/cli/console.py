@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,6 +17,9 @@ from .. import __version__
 from ..errors import ConfigError, DeepfakeAudioError
 from ..report import printable
 from . import EXIT_NOTHING_SCORED, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -70,6 +75,38 @@ def fail(error: DeepfakeAudioError) -> typer.Exit:
     return typer.Exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_NOTHING_SCORED)
 
 
+def fail_unexpectedly(error: Exception, *, verbose: bool) -> typer.Exit:
+    """Print an error that nobody has foreseen, and return the exit to raise.
+
+    Left to Python it would exit with 1, which belongs to ``--fail-on``.
+    """
+    if verbose:
+        traceback.print_exception(error)
+    say(f"internal error: {type(error).__name__}: {error}; please report it")
+    return typer.Exit(EXIT_NOTHING_SCORED)
+
+
+@contextmanager
+def errors_end_the_command() -> Iterator[None]:
+    """Turn an error into a line and an exit status; unforeseen ones also show where they arose."""
+    try:
+        yield
+    except DeepfakeAudioError as error:
+        raise fail(error) from error
+    except (typer.Exit, typer.BadParameter, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise fail_unexpectedly(error, verbose=True) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ConfigError now, and not after hours of work, if a folder cannot take files."""
+    if not folder.is_dir():
+        raise ConfigError("no such folder", name=str(folder), hint="create it, or choose another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError("cannot be written to", name=str(folder), hint="check its permissions")
+
+
 @contextmanager
 def silent_libraries() -> Iterator[None]:
     """Keep what C libraries print about damaged files off the terminal.
@@ -118,6 +155,15 @@ def with_progress(items: Iterable[T], total: int, *, quiet: bool, label: str) ->
     if quiet or total < 2 or sys.stdout.isatty() or not sys.stderr.isatty():
         yield from items
         return
+    with progress_bar(transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def progress_bar(*, transient: bool) -> Progress:
+    """Make the progress bar of all commands: how far, how long still, and what it is about."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -127,11 +173,12 @@ def with_progress(items: Iterable[T], total: int, *, quiet: bool, label: str) ->
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    # Standard output belongs to the results; rich must not carry it to the terminal.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task(label, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+        transient=transient,
+        redirect_stdout=False,  # it belongs to the results; rich must not carry it elsewhere
+    )

@@ -30,7 +30,9 @@ from .console import (
     PolicyOption,
     QuietOption,
     VersionOption,
+    check_writable,
     fail,
+    fail_unexpectedly,
     say,
     silent_libraries,
     use_utf8,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -104,8 +107,8 @@ def detect(
     """Tell synthetic speech from genuine.
 
     Exit status: 0 everything was scored, whatever the verdict; 1 only with --fail-on and a hit;
-    2 wrong usage; 3 some inputs could not be read, the others were scored; 4 nothing could be
-    scored; 130 interrupted.
+    2 wrong usage; 3 some inputs could not be read or drawn, the others were scored; 4 nothing
+    could be scored; 130 interrupted.
     """
     if json + jsonl + csv > 1:
         raise typer.BadParameter("choose one", param_hint="--json, --jsonl, --csv")
@@ -136,10 +139,10 @@ def detect(
                 _score(detector, found, output, plots, tally, quiet=quiet, verbose=verbose)
         return tally.status
 
-    raise typer.Exit(_guarded(run, output))
+    raise typer.Exit(_guarded(run, output, verbose=verbose))
 
 
-def _guarded(run: Callable[[], int], output: Output) -> int:
+def _guarded(run: Callable[[], int], output: Output, *, verbose: bool) -> int:
     """Run the command; whatever ends it, close the output and return the exit status."""
     try:
         try:
@@ -154,6 +157,10 @@ def _guarded(run: Callable[[], int], output: Output) -> int:
         # Whoever read the results has gone; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except Exception as error:
+        return fail_unexpectedly(error, verbose=verbose).exit_code
 
 
 def _find(arguments: list[str], *, recursive: bool, quiet: bool, verbose: bool) -> Inputs:
@@ -168,7 +175,7 @@ def _find(arguments: list[str], *, recursive: bool, quiet: bool, verbose: bool) 
             say(warning)
     if verbose:
         for path in found.skipped:
-            say(f"{path}: skipped, no audio by its name")
+            say(f"{path}: skipped, hidden or no audio")
     return found
 
 
@@ -198,21 +205,26 @@ class _Plots:
 
         self._path = path
         self._taken: set[str] = set()
-        if path.is_dir():
+        self._is_folder = path.is_dir()
+        if self._is_folder:
+            check_format(path / "each.png")
+            check_writable(path)
             return
         if many:
             raise typer.BadParameter(
                 "must be an existing folder for more than one input", param_hint="--plot"
             )
         check_format(path)
+        check_writable(path.parent)
 
     def draw(self, report: Report, audio: DecodedAudio) -> None:
+        """Draw one input; raises DeepfakeAudioError if the file cannot be written."""
         from ..plots import save_plot
 
         save_plot(report, audio, self._file_for(report.input.name))
 
     def _file_for(self, name: str) -> Path:
-        if not self._path.is_dir():
+        if not self._is_folder:
             return self._path
         stem = Path(name).name
         names = (f"{stem}{f'-{i}' if i else ''}.png" for i in itertools.count())
@@ -231,6 +243,8 @@ def _score(
     quiet: bool,
     verbose: bool,
 ) -> None:
+    from ..audio import decode
+
     results = detector.detect_many(found.sources, names=found.names)
     shown = with_progress(results, len(found.names), quiet=quiet, label="detect")
     for source, result in zip(found.sources, shown, strict=True):
@@ -245,6 +259,9 @@ def _score(
             timing = result.timing_ms
             say(f"{result.input.name}: decode {timing.decode} ms, score {timing.score} ms")
         if plots:
-            from ..audio import decode
-
-            plots.draw(result, decode(source, limits=detector.limits))
+            try:
+                name = result.input.name
+                plots.draw(result, decode(source, name=name, limits=detector.limits))
+            except DeepfakeAudioError as error:
+                tally.failed += 1
+                say(str(error))

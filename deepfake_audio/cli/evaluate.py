@@ -19,7 +19,8 @@ from .console import (
     PolicyName,
     PolicyOption,
     QuietOption,
-    fail,
+    check_writable,
+    errors_end_the_command,
     say,
     silent_libraries,
     use_utf8,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..config import Policy
     from ..datasets import Clip
     from ..detector import Detector
-    from ..evaluation import ScoreTable
+    from ..evaluation import Evaluation, ScoreTable
     from ..report import Report
 
 
@@ -85,9 +86,11 @@ def evaluate(
     if protocol and not scores:
         raise typer.BadParameter("goes with --scores", param_hint="--protocol")
     use_utf8()
-    try:
+    with errors_end_the_command():
         from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
 
+        if out:
+            _create(out)
         policies: list[Policy] = []
         failed = False
         about: dict[str, Any] = {"scores": str(scores)}
@@ -107,16 +110,20 @@ def evaluate(
             n_bootstrap=bootstrap,
             about=about,
         )
+        # Printed before anything is saved: a full disk must not cost the result.
+        typer.echo(result.to_json() if json else result.to_markdown().rstrip())
         if out:
-            result.save(out)
-            _save_scores(table, out, format)
-    except DeepfakeAudioError as error:
-        raise fail(error) from error
+            _save(result, table, out, format)
+        if failed:
+            raise typer.Exit(EXIT_SOME_UNREADABLE)
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise fail(ConfigError(f"cannot be written ({error.strerror})", name=str(out))) from error
-    typer.echo(result.to_json() if json else result.to_markdown().rstrip())
-    if failed:
-        raise typer.Exit(EXIT_SOME_UNREADABLE)
+        raise ConfigError(f"cannot be created ({error.strerror})", name=str(folder)) from error
+    check_writable(folder)
 
 
 def _load(model: str, device: DeviceName, policy: PolicyName) -> Detector:
@@ -165,11 +172,15 @@ def _names(clips: list[Clip], order: list[int]) -> Iterator[str]:
         yield clips[order[-1]].id
 
 
-def _save_scores(table: ScoreTable, out: Path, form: ScoreFormat) -> None:
+def _save(result: Evaluation, table: ScoreTable, out: Path, form: ScoreFormat) -> None:
     from ..evaluation import write_protocol, write_scores
 
-    if form is ScoreFormat.ASVSPOOF:
-        write_scores(out / "scores.txt", table)
-        write_protocol(out / "protocol.txt", table)
-    else:
-        table.write_csv(out / "scores.csv")
+    try:
+        result.save(out)
+        if form is ScoreFormat.ASVSPOOF:
+            write_scores(out / "scores.txt", table)
+            write_protocol(out / "protocol.txt", table)
+        else:
+            table.write_csv(out / "scores.csv")
+    except OSError as error:
+        raise ConfigError(f"cannot be written ({error.strerror})", name=str(out)) from error

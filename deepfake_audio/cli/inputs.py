@@ -5,17 +5,20 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._containers import read_header
 from ..audio import AudioSource
 from ..config import Limits
 from ..datasets.manifest import AUDIO_SUFFIXES
-from ..errors import AudioError, LimitExceededError
+from ..errors import AudioError, AudioNotFoundError, LimitExceededError
 
 STDIN = "-"
 STDIN_NAME = "stdin"
+# Photos that are built like an MP4: HEIF, AVIF, and the raw files of a camera maker.
+_PHOTO_BRANDS = (b"hei", b"hev", b"mif", b"msf", b"avif", b"avis", b"crx")
 
 
 @dataclass
@@ -29,9 +32,9 @@ class Inputs:
     sources : list of path or bytes
         Where the audio is.
     skipped : list of str
-        Files in folders that are no audio by their name.
+        Files in folders that are hidden, or no audio by their name and content.
     warnings : list of str
-        Folders that hold no audio.
+        Folders that hold no audio, and how many files of others were skipped.
     failures : list of AudioError
         Inputs that cannot even be tried.
     """
@@ -51,9 +54,9 @@ class Inputs:
 def collect(arguments: Iterable[str], *, recursive: bool, limits: Limits) -> Inputs:
     """Find the inputs behind command-line arguments.
 
-    A file that is named is always tried, whatever it is called; in a folder only files with the
-    suffix of audio or video are. A pattern that the shell has not expanded is expanded here. A
-    path that does not exist stays, so that reading it says so.
+    A file that is named is always tried, whatever it is called; in a folder only files are that
+    have the suffix of audio or video, or begin like one. A pattern that the shell has not expanded
+    is expanded here. A path that does not exist stays, so that reading it says so.
 
     Parameters
     ----------
@@ -84,32 +87,77 @@ def _expand(argument: str) -> list[str]:
 
 
 def _add_folder(inputs: Inputs, folder: str, *, recursive: bool) -> None:
-    before = len(inputs.names)
-    for path in _files(folder, recursive=recursive):
-        if Path(path).suffix.lower() in AUDIO_SUFFIXES:
-            inputs.add(path, path)
-        else:
-            inputs.skipped.append(path)
-    if len(inputs.names) == before:
+    refused: list[AudioError] = []
+
+    def refuse(error: OSError) -> None:
+        refused.append(
+            AudioNotFoundError(
+                f"cannot be listed ({error.strerror})",
+                name=str(error.filename),
+                hint="check its permissions",
+            )
+        )
+
+    found: list[str] = []
+    skipped: list[str] = []
+    for path in _files(folder, recursive=recursive, refuse=refuse):
+        is_hidden = os.path.basename(path).startswith(".")
+        (found if not is_hidden and _is_audio(path) else skipped).append(path)
+    for path in found:
+        inputs.add(path, path)
+    inputs.skipped += skipped
+    inputs.failures += refused
+    if not found and not refused:
         hint = "" if recursive else "; --recursive looks into the folders inside"
         inputs.warnings.append(f"{folder}: no audio files here{hint}")
+    if skipped:
+        files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+        inputs.warnings.append(f"{folder}: {files} skipped, no audio (-v lists them)")
 
 
-def _files(folder: str, *, recursive: bool) -> Iterator[str]:
-    """Yield the files of a folder in a stable order; hidden ones are no recordings."""
-    for root, folders, names in os.walk(folder):
+def _files(folder: str, *, recursive: bool, refuse: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield the files of a folder in a stable order; hidden folders are not looked into."""
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(root, name) for name in sorted(names) if name[0] != ".")
+        yield from (os.path.join(root, name) for name in sorted(names))
         if not recursive:
             return
 
 
+def _is_audio(path: str) -> bool:
+    """Tell whether a file is audio or video by its suffix or, failing that, its first bytes."""
+    if Path(path).suffix.lower() in AUDIO_SUFFIXES:
+        return True
+    if not os.path.isfile(path):  # opening a pipe would wait for its writer
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+            if head[4:8] == b"ftyp" and head[8:].startswith(_PHOTO_BRANDS):
+                return False
+            return read_header(file, os.fstat(file.fileno()).st_size) is not None
+    except OSError:
+        return True  # reading it will say why it cannot be read
+
+
 def _add_stdin(inputs: Inputs, max_bytes: int) -> None:
     # Read here and not on a decoding thread, where an interrupt could not end the waiting.
-    content = sys.stdin.buffer.read(max_bytes + 1)
-    if len(content) > max_bytes:
+    try:
+        # None is what Python makes of a standard input that the caller has closed.
+        content = sys.stdin.buffer.read(max_bytes + 1) if sys.stdin else None
+    except OSError:
+        content = None
+    if content is None:
         inputs.failures.append(
-            LimitExceededError(f"holds more than {max_bytes} bytes", name=STDIN_NAME)
+            AudioNotFoundError("cannot be read", name=STDIN_NAME, hint="pipe a recording into it")
+        )
+    elif len(content) > max_bytes:
+        inputs.failures.append(
+            LimitExceededError(
+                f"more than {max_bytes} bytes",
+                name=STDIN_NAME,
+                hint="split the recording, or send part of it",
+            )
         )
     else:
         inputs.add(STDIN_NAME, content)

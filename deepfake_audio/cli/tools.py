@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import DatasetError, DeepfakeAudioError
+from ..errors import DatasetError
 from .console import (
     DeviceName,
     DeviceOption,
     JsonOption,
     ModelOption,
     VersionOption,
-    fail,
+    errors_end_the_command,
     use_utf8,
 )
 from .evaluate import evaluate
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(evaluate)
@@ -46,10 +47,8 @@ def models(json: JsonOption = False) -> None:
     from ..checkpoint import released_models
 
     use_utf8()
-    try:
+    with errors_end_the_command():
         rows = [_describe(path) for path in released_models().values()]
-    except DeepfakeAudioError as error:
-        raise fail(error) from error
     if json:
         typer.echo(json_module.dumps(rows, indent=2))
         return
@@ -115,7 +114,7 @@ def bench(
     from .inputs import collect
 
     use_utf8()
-    try:
+    with errors_end_the_command():
         folder = benchmarking.bundled_speech()
         speech = collect(data or [str(folder)], recursive=True, limits=Limits()).sources
         if not speech:
@@ -126,8 +125,6 @@ def bench(
             benchmarking.end_to_end(detector, files, repeats),
             *benchmarking.features(detector, files, repeats),
         ]
-    except DeepfakeAudioError as error:
-        raise fail(error) from error
     if json:
         measured = benchmarking.to_dict(detector, found, clips=clips, repeats=repeats)
         typer.echo(json_module.dumps(measured, indent=2))

@@ -10,14 +10,24 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConfigError, DeepfakeAudioError
-from .console import DeviceName, DeviceOption, QuietOption, fail, say
+from ..errors import ConfigError
+from .console import (
+    DeviceName,
+    DeviceOption,
+    QuietOption,
+    errors_end_the_command,
+    progress_bar,
+    say,
+)
 
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    config: Annotated[Path, typer.Option(metavar="RECIPE.toml", help="What to train.")],
+    config: Annotated[
+        list[Path],
+        typer.Option(metavar="RECIPE.toml", help="What to train; several: one branch each."),
+    ],
     data: Annotated[
         list[str],
         typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
@@ -40,29 +50,25 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train, calibrate and save a model; Ctrl-C stops, --resume goes on bit for bit."""
-    try:
+    with errors_end_the_command():
         from ..scoring import resolve_device
-        from ..training import Recipe
+        from ..training import Recipe, Sources
         from ..training import train as run
         from ..training.loop import STATE_NAME
 
-        if (out / STATE_NAME).exists() and not resume:
+        if any(out.glob(f"**/{STATE_NAME}")) and not resume:
             raise ConfigError("holds a run already", name=str(out), hint="--resume goes on with it")
-        recipe = Recipe.load(config)
-        with _progress(recipe.optim.steps, quiet=quiet) as on_progress:
+        recipes = [Recipe.load(path) for path in config]
+        sources = Sources(data, noise, vocoder or [], cache)
+        with _progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
             checkpoint = run(
-                recipe,
-                data,
+                recipes,
+                sources,
                 out,
-                noise=noise,
-                vocoders=vocoder or [],
-                cache=cache,
                 device=resolve_device(device),
                 say=_silent if quiet else say,
                 on_progress=on_progress,
             )
-    except DeepfakeAudioError as error:
-        raise fail(error) from error
     typer.echo(checkpoint)
 
 
@@ -76,29 +82,18 @@ def _progress(steps: int, *, quiet: bool) -> Iterator[OnProgress | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
+    with progress_bar(transient=False) as bar:
         task = bar.add_task("", total=steps)
         shown: dict[str, float] = {}
+        last = before = 0  # step of this branch, steps of the branches before it
 
         def on_progress(step: int, figures: dict[str, float]) -> None:
+            nonlocal last, before
+            before += last if step <= last else 0
+            last = step
             wanted = {"total": "loss", "pooled_eer": "dev EER", "page_macro_eer": "by page"}
             shown.update({label: figures[key] for key, label in wanted.items() if key in figures})
             text = "  ".join(f"{label} {value:.3f}" for label, value in shown.items())
-            bar.update(task, completed=step, description=text)
+            bar.update(task, completed=before + step, description=text)
 
         yield on_progress

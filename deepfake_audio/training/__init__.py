@@ -1,6 +1,6 @@
 """From labelled clips to a released model."""
 
 from .recipe import Recipe
-from .run import train
+from .run import Sources, train
 
-__all__ = ["Recipe", "train"]
+__all__ = ["Recipe", "Sources", "train"]

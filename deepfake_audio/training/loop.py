@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model import ModelOutput, Network, build_network
+from ..model import Branch, ModelOutput, Network, build_network
 from .recipe import OptimConfig, Recipe
 from .sampler import NO_FAMILY, Batch, BatchMaker
 from .state import TrainingState
@@ -103,15 +103,16 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
     """Fit the network to one batch; returns the losses and the gradient norm."""
     # Dropout and masks are functions of the step too: this is what makes resuming exact.
     torch.manual_seed(optim.seed * 1_000_003 + state.step)
-    network = state.network
+    network = state.network.train()
     assert isinstance(network, Network)
-    network.train()
+    [branch] = network.branches  # each is trained on its own
+    assert isinstance(branch, Branch)
     device_type = batch.waveforms.device.type
     with torch.no_grad():
-        features = network.frontend(batch.waveforms)
+        features = branch.frontend(batch.waveforms)
         features = spec_augment(features, optim.freq_mask, optim.time_mask)
     with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
-        output = network.body(features)
+        output = branch.body(features)
     parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, optim)

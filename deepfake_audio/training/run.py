@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from ..augment.renderings import Rendering, coded, render
 from ..augment.vocoders import hifigan_copies
 from ..calibration import Calibration
 from ..checkpoint import WEIGHTS_NAME, CheckpointHeader, load_checkpoint, save_checkpoint
+from ..config import BranchConfig
 from ..datasets.cache import AudioCache, cache_key, open_cache, select
 from ..datasets.manifest import load_manifest
 from ..errors import DatasetError
-from ..model import Network
+from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
 from .release import calibrate
@@ -28,6 +30,8 @@ from .sampler import BatchMaker
 from .scores import dev_figures, score_cached
 
 Say = Callable[[str], None]
+
+_RAW = Calibration(speech_threshold=0.0)  # raw logits of every window, until calibration is fitted
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class TrainingData:
         Coded versions and vocoder copies of training clips.
     bank, held_out : SoundBank
         Background sounds for training, and those kept for measuring the speech gate.
+    identity : dict
+        Hashes of what went in.
     """
 
     cache: AudioCache
@@ -53,35 +59,48 @@ class TrainingData:
     copies: list[Rendering]
     bank: SoundBank
     held_out: SoundBank
+    identity: dict[str, Any]
 
 
-def prepare(
-    recipe: Recipe,
-    data: Sequence[str | Path],
-    work: Path,
-    *,
-    noise: Path | None = None,
-    vocoders: Sequence[Path] = (),
-    say: Say = print,
-) -> TrainingData:
+@dataclass(frozen=True)
+class Sources:
+    """Where training material lies.
+
+    Attributes
+    ----------
+    data : sequence of path
+        Labelled clips, see :func:`deepfake_audio.datasets.load_manifest`; those of split ``dev``
+        choose thresholds, ``test`` is never touched.
+    noise : path, optional
+        Parquet file of noise, music, babble and room responses.
+    vocoders : sequence of path
+        HiFi-GAN generators for copies of genuine clips.
+    cache : path, optional
+        Folder for decoded clips; inside the output folder by default.
+    """
+
+    data: Sequence[str | Path]
+    noise: str | Path | None = None
+    vocoders: Sequence[str | Path] = ()
+    cache: str | Path | None = None
+
+
+def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -> TrainingData:
     """Decode the clips, make the renderings that the recipe asks for, load the sounds.
 
     Parameters
     ----------
     recipe : Recipe
         What is needed.
-    data : sequence of path
-        See :func:`deepfake_audio.datasets.load_manifest`. Clips of the split ``test`` are left out.
+    sources : Sources
+        What to train on. Clips of the split ``test`` are left out.
     work : Path
         Folder for caches; what lies there from an earlier call is used again.
-    noise : Path, optional
-        Parquet file of noise, music, babble and room responses.
-    vocoders : sequence of Path
-        HiFi-GAN generators for copies of genuine clips.
     say : callable
         Told in one line what is being done.
     """
-    clips = [clip for clip in load_manifest(data) if clip.split != "test"]
+    noise, vocoders = sources.noise, [Path(path) for path in sources.vocoders]
+    clips = [clip for clip in load_manifest(sources.data) if clip.split != "test"]
     say(f"decoding {len(clips)} clips (once; kept in {work})")
     cache, failures = open_cache(clips, work)
     for failure in failures:
@@ -93,7 +112,7 @@ def prepare(
     if labels != {"bonafide", "spoof"}:
         raise DatasetError(
             f"training needs both classes, found {', '.join(sorted(labels)) or 'no clips'}",
-            name=str(data[0]),
+            name=str(sources.data[0]),
             hint="add clips of the missing class",
         )
     home = work / cache_key(clips)
@@ -103,7 +122,9 @@ def prepare(
             say(f"coding {len(train)} clips, version {version + 1}")
             renderings.append(render(cache, home, f"coded-{version}", train, coded(version)))
     copies = []
-    if recipe.sampler.copy_share > 0:
+    if recipe.sampler.copy_share > 0 and not vocoders:
+        say("no vocoders given: training without the copies that the recipe asks for")
+    elif recipe.sampler.copy_share > 0:
         genuine = train[[not cache.clips[i].is_synthetic for i in train]]
         # Evenly over the list, and so over the sources.
         few = genuine[:: max(len(genuine) // recipe.copied_clips, 1)]
@@ -113,7 +134,12 @@ def prepare(
             copies.append(render(cache, home, name, few, hifigan_copies(path)))
     bank = SoundBank.load(noise) if noise else SoundBank()
     held_out = SoundBank.load(noise, held_out=True) if noise else SoundBank()
-    return TrainingData(cache, train, dev, renderings, copies, bank, held_out)
+    identity = {
+        "data": cache_key(cache.clips),
+        "noise": _digest(Path(noise)) if noise else None,
+        "vocoders": [_digest(path) for path in vocoders],
+    }
+    return TrainingData(cache, train, dev, renderings, copies, bank, held_out, identity)
 
 
 def _digest(path: Path) -> str:
@@ -121,13 +147,10 @@ def _digest(path: Path) -> str:
 
 
 def train(
-    recipe: Recipe,
-    data: Sequence[str | Path],
+    recipes: Recipe | Sequence[Recipe],
+    sources: Sources,
     out: str | Path,
     *,
-    noise: str | Path | None = None,
-    vocoders: Sequence[str | Path] = (),
-    cache: str | Path | None = None,
     device: torch.device | str = "cpu",
     say: Say = print,
     on_progress: Progress | None = None,
@@ -137,36 +160,80 @@ def train(
 
     Parameters
     ----------
-    recipe : Recipe
-        What to train.
-    data : sequence of path
-        Labelled clips; those of split ``dev`` choose thresholds, ``test`` is never touched.
+    recipes : Recipe or sequence of Recipe
+        What to train. Several give a network of several branches, trained one after the other;
+        name, version and windows are those of the first.
+    sources : Sources
+        What to train on.
     out : path
         Folder for the training state, the log and ``model.safetensors``.
-    noise, vocoders, cache
-        See :func:`prepare`; the cache defaults to ``out / "cache"``.
     device : torch.device or str
         Where to compute.
     say, on_progress : callable
         Told what is being done, and the figures of each step.
     stop_after : int, optional
-        Stop after this step, resumable.
+        Stop each branch after this step, resumable.
 
     Returns
     -------
     Path
         The checkpoint.
     """
-    out = Path(out)
-    device = torch.device(device)
-    prepared = prepare(
-        recipe,
-        data,
-        Path(cache) if cache else out / "cache",
-        noise=Path(noise) if noise else None,
-        vocoders=[Path(path) for path in vocoders],
-        say=say,
+    out, device = Path(out), torch.device(device)
+    recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    networks: list[Network] = []
+    for number, recipe in enumerate(recipes, 1):
+        folder = out if len(recipes) == 1 else out / f"branch-{number}"
+        prepared = prepare(recipe, sources, Path(sources.cache or out / "cache"), say=say)
+        networks.append(
+            _train_branch(
+                recipe,
+                prepared,
+                folder,
+                device=device,
+                say=say,
+                on_progress=on_progress,
+                stop_after=stop_after,
+            )
+        )
+    header = CheckpointHeader(
+        name=recipes[0].name,
+        version=recipes[0].version,
+        branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
+        windows=recipes[0].windows,
+        calibration=_RAW,
+        training={
+            "recipes": [recipe.to_dict() for recipe in recipes],
+            "clips": len(prepared.train),
+            "hours": round(float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2),
+            "device": device.type,
+        },
     )
+    if len(prepared.dev):
+        say("calibrating on dev")
+        network = join(networks, _spreads(networks, header, prepared)).to(device)
+        header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
+    else:
+        say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
+        network = join(networks)
+    checkpoint = out / WEIGHTS_NAME
+    save_checkpoint(checkpoint, network, header)
+    (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
+    load_checkpoint(checkpoint)  # what cannot be loaded has not been released
+    return checkpoint
+
+
+def _train_branch(
+    recipe: Recipe,
+    prepared: TrainingData,
+    out: Path,
+    *,
+    device: torch.device,
+    say: Say,
+    on_progress: Progress | None,
+    stop_after: int | None,
+) -> Network:
+    """Train one branch, or go on with it; returns its averaged network."""
     maker = BatchMaker(
         prepared.cache,
         prepared.train,
@@ -177,27 +244,18 @@ def train(
         copies=prepared.copies,
         bank=prepared.bank,
     )
-    header = CheckpointHeader(
+    clips = [prepared.cache.clips[i] for i in prepared.dev]
+    raw = CheckpointHeader(
         name=recipe.name,
         version=recipe.version,
-        frontend=recipe.frontend,
-        model=recipe.model,
+        branches=(BranchConfig(recipe.frontend, recipe.model),),
         windows=recipe.windows,
-        # Raw logits of every window, until the calibration is fitted.
-        calibration=Calibration(speech_threshold=0.0),
-        training={
-            "recipe": recipe.to_dict(),
-            "clips": len(prepared.train),
-            "hours": round(float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2),
-            "device": device.type,
-        },
+        calibration=_RAW,
     )
-    dev_clips = [prepared.cache.clips[i] for i in prepared.dev]
 
     def look(network: Network, step: int) -> dict[str, float]:
-        network.eval()
-        scores = score_cached(network, header, prepared.cache, prepared.dev)
-        return dev_figures(dev_clips, scores)
+        scores = score_cached(network.eval(), raw, prepared.cache, prepared.dev)
+        return dev_figures(clips, scores)
 
     began = time.perf_counter()
     state = run(
@@ -205,12 +263,7 @@ def train(
         maker,
         out,
         device=device,
-        identity={
-            "recipe": recipe.to_dict(),
-            "data": cache_key(prepared.cache.clips),
-            "noise": _digest(Path(noise)) if noise else None,
-            "vocoders": [_digest(Path(path)) for path in vocoders],
-        },
+        identity={"recipe": recipe.to_dict(), **prepared.identity},
         look=look if len(prepared.dev) else None,
         on_progress=on_progress,
         stop_after=stop_after,
@@ -218,14 +271,14 @@ def train(
     say(f"{state.step} steps done in {(time.perf_counter() - began) / 60:.1f} minutes")
     network = state.average
     assert isinstance(network, Network)
-    network.eval()
-    checkpoint = out / WEIGHTS_NAME
-    if len(prepared.dev):
-        say("calibrating on dev")
-        header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
-    else:
-        say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
-    save_checkpoint(checkpoint, network, header)
-    (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
-    load_checkpoint(checkpoint)  # what cannot be loaded has not been released
-    return checkpoint
+    return network.eval()
+
+
+def _spreads(
+    networks: Sequence[Network], header: CheckpointHeader, prepared: TrainingData
+) -> list[float]:
+    """Measure the standard deviation of each network's logit over dev; 1 if it is alone."""
+    if len(networks) == 1:
+        return [1.0]
+    scores = [score_cached(n, header, prepared.cache, prepared.dev) for n in networks]
+    return [float(np.nanstd(s)) or 1.0 for s in scores]

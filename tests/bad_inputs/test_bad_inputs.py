@@ -14,7 +14,9 @@ from deepfake_audio.config import Limits
 
 from . import make_bad_inputs
 
-LIMITS = Limits(max_duration_s=60, max_source_samples=10_000_000, max_decode_s=20)
+LIMITS = Limits(
+    max_duration_s=60, max_samples=10_000_000, max_source_samples=10_000_000, max_decode_s=20
+)
 
 # What the interesting ones must give; of the rest, any error or any flag will do.
 EXPECTED: dict[str, type[errors.DeepfakeAudioError] | str] = {

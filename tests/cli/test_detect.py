@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-from deepfake_audio import __version__, config
+from deepfake_audio import __version__, config, plots
 from deepfake_audio.cli.detect import app
 from deepfake_audio.config import Limits
 from deepfake_audio.detector import Detector
@@ -111,7 +112,42 @@ def test_folders_and_patterns(folder: Path) -> None:
     assert names(detect(folder / "[01].wav", "--json")) == ["0.wav", "1.wav"]
     assert names(detect(folder / "**" / "*.wav", "--json")) == deep
     assert "note.txt: skipped" in detect(folder, "-v", "--json").stderr
-    assert detect(folder, "--json").stderr == ""
+    note = f"{folder}: 2 files skipped, no audio (-v lists them)\n"  # one of them is hidden
+    assert detect(folder, "--json").stderr == note
+    assert detect(folder, "--json", "-q").stderr == ""
+
+
+def test_audio_in_a_folder_is_found_whatever_its_name(tmp_path: Path, speech_wav: MakeWav) -> None:
+    samples, rate_hz = soundfile.read(speech_wav("speech.wav", 1.5))
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    audio = ["a.flac", "b.oga", "c.au", "d.wave", "e.m4b", "f.aifc", "g.awb", "h.data", "noext"]
+    for name in audio:
+        soundfile.write(clips / name, samples, rate_hz, format="FLAC")
+    photo, text = b"\0\0\0\x18ftypheic" + bytes(5000), b"hello"
+    for name, content in {"photo": photo, "text": text, "empty": b""}.items():
+        (clips / name).write_bytes(content)
+    result = detect(clips, "--json")
+    assert result.exit_code == 0
+    assert names(result) == audio
+    assert "3 files skipped" in result.stderr
+
+
+def test_a_folder_that_cannot_be_listed(
+    folder: Path, speech_wav: MakeWav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("inside"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    result = detect(folder, "-r", "-q", "--json")
+    assert (result.exit_code, len(names(result))) == (3, 3)
+    [line] = lines(result.stderr)
+    assert line.startswith(f"{folder / 'inside'}: cannot be listed (Permission denied)")
 
 
 def test_a_file_whose_name_is_a_pattern(folder: Path) -> None:
@@ -144,7 +180,8 @@ def test_stdin_is_read_under_the_limit(
     monkeypatch.setattr(config, "Limits", lambda: Limits(max_file_bytes=100))
     result = detect("-", path, "--json", stdin=b"x" * 101)
     assert result.exit_code == 3
-    assert result.stderr == "stdin: holds more than 100 bytes\n"
+    [line] = lines(result.stderr)
+    assert line.startswith("stdin: more than 100 bytes: split")
     assert names(result) == ["clip.wav"]
 
 
@@ -237,6 +274,62 @@ def test_plots(folder: Path, tmp_path: Path) -> None:
     pictures.mkdir()
     assert detect(folder / "0.wav", folder / "0.wav", "--plot", pictures).exit_code == 0
     assert sorted(path.name for path in pictures.iterdir()) == ["0.wav-1.png", "0.wav.png"]
+
+
+@pytest.mark.parametrize("target", ["nowhere/out.png", "out.gif", "nowhere"])
+def test_plots_that_cannot_be_are_refused_before_scoring(
+    folder: Path, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(Detector, "load", never)
+    result = detect(folder / "0.wav", "--plot", tmp_path / target)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_for_plots_is_checked_before_scoring(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Detector, "load", never)
+    with monkeypatch.context() as context:
+        context.setattr(plots, "find_spec", lambda name: None)
+        result = detect(folder, "-q", "--plot", tmp_path)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "matplotlib" in result.stderr
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    result = detect(folder, "-q", "--plot", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot be written to" in result.stderr
+
+
+def test_a_plot_that_fails_costs_no_other(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures = tmp_path / "pictures"
+    (pictures / "1.wav.png").mkdir(parents=True)  # in the way of the second
+    result = detect(folder, "-q", "--plot", pictures, "--json")
+    assert (result.exit_code, names(result)) == (3, ["0.wav", "1.wav", "2.wav"])
+    [line] = lines(result.stderr)
+    assert line.startswith(f"{pictures / '1.wav.png'}: cannot be written")
+    assert (pictures / "2.wav.png").is_file()
+
+
+def never(*args: Any, **kwargs: Any) -> Any:
+    raise AssertionError("must not be called")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_an_unforeseen_error(folder: Path, monkeypatch: pytest.MonkeyPatch, verbose: bool) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError("two\nlines")
+
+    monkeypatch.setattr(Detector, "load", broken)
+    result = detect(folder / "0.wav", "--json", "--fail-on", "synthetic", *["-v"] * verbose)
+    assert (result.exit_code, result.stdout) == (4, "[]\n")
+    assert lines(result.stderr)[-1].startswith("internal error: TypeError: two")
+    assert lines(result.stderr)[-1].endswith("please report it")
+    assert (len(lines(result.stderr)) > 1) is verbose
+    assert ("Traceback" in result.stderr) is verbose
 
 
 def test_an_interrupt_leaves_whole_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

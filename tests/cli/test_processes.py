@@ -100,7 +100,7 @@ def test_bad_inputs_cost_a_line_each_and_nothing_else(speech_wav: MakeWav, tmp_p
     bad = [str(path) for path in found if "\0" not in str(path)]  # no shell can pass a null byte
     good = [str(speech_wav(f"good-{index}.wav", 1.5, seed=index)) for index in range(4)]
     mixed = [good[0], *bad[:30], good[1], good[2], *bad[30:], good[3]]
-    command = [*DETECT, *UNITTEST, "--jsonl", "--quiet", *mixed]
+    command = [*DETECT, *UNITTEST, "--jsonl", *mixed]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert done.returncode == 3
     reports = {}
@@ -108,16 +108,36 @@ def test_bad_inputs_cost_a_line_each_and_nothing_else(speech_wav: MakeWav, tmp_p
         report = json.loads(line)
         reports[report["input"]["name"]] = report
     assert set(good) <= set(reports)
-    # The folder among them holds no audio: nothing was wanted from it, and --quiet says nothing.
-    refused = [path for path in bad if path not in reports and not os.path.isdir(path)]
+    # The folder among them holds no audio, which is said before anything is scored.
+    [folder] = [path for path in bad if os.path.isdir(path)]
+    refused = [folder, *(path for path in bad if path not in reports and path != folder)]
     assert len(refused) > 40
     # One line each and in order: neither a traceback nor what the decoders mumble to themselves.
     lines = done.stderr.splitlines()
+    assert "no audio files here" in lines[0]
     assert len(lines) == len(refused)
+    assert len(lines) + len(reports) == len(mixed)
     for line, path in zip(lines, refused, strict=True):
         assert line.startswith(f"{' '.join(path.split())}: ")
     for path in set(reports) - set(good):
         assert reports[path]["warnings"] or reports[path]["verdict"] == "inconclusive", path
+
+
+@posix_only
+@pytest.mark.parametrize(("closed", "status"), [("<&-", 3), (">&-", 3), ("2>&-", 3)])
+def test_closed_streams(speech_wav: MakeWav, closed: str, status: int) -> None:
+    clip = str(speech_wav("clip.wav", 1.5))
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *DETECT, *UNITTEST, "--json", "-", clip]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == status
+    if closed != ">&-":
+        assert [report["input"]["name"] for report in json.loads(done.stdout)] == [clip]
+    if closed != "2>&-":
+        [line] = done.stderr.splitlines()
+        reason = "cannot be read" if closed == "<&-" else "the file is empty"
+        assert line.startswith(f"stdin: {reason}")
 
 
 @posix_only

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from deepfake_audio import checkpoint as checkpoint_module
 from deepfake_audio.checkpoint import Checkpoint, save_checkpoint
 from deepfake_audio.cli.tools import app
+from deepfake_audio.detector import Detector
 
 MakeWav = Callable[..., Path]
 UNITTEST = ("--model", "unittest", "--device", "cpu")
@@ -61,6 +62,38 @@ def test_evaluate_labelled_clips(labelled: Path, tmp_path: Path) -> None:
     assert figures["policies"][0]["name"] == "recall"
     assert len((out / "scores.csv").read_text().splitlines()) == 9
     assert (out / "report.md").is_file()
+
+
+def test_evaluate_checks_its_folder_before_scoring(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("must not be called")
+
+    monkeypatch.setattr(Detector, "load", never)
+    (tmp_path / "file").touch()
+    result = tool("evaluate", *UNITTEST, "--data", labelled, "--out", tmp_path / "file" / "out")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot be created" in result.stderr
+
+
+def test_evaluate_prints_what_it_cannot_save(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "scores.csv").mkdir(parents=True)
+    arguments = ("--data", labelled, "--bootstrap", 0, "--out", tmp_path / "out", "--json")
+    result = tool("evaluate", *UNITTEST, *arguments)
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["figures"]
+    assert "cannot be written" in result.stderr
+
+
+def test_an_unforeseen_error(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise TypeError("no such thing")
+
+    monkeypatch.setattr(Detector, "load", broken)
+    result = tool("evaluate", *UNITTEST, "--data", labelled)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.endswith("internal error: TypeError: no such thing; please report it\n")
 
 
 def test_evaluate_writes_what_it_reads(labelled: Path, tmp_path: Path) -> None:

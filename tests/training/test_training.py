@@ -18,7 +18,7 @@ from deepfake_audio.config import FrontendConfig, ModelConfig, WindowConfig
 from deepfake_audio.datasets.cache import AudioCache
 from deepfake_audio.datasets.manifest import Clip
 from deepfake_audio.errors import CheckpointError, ConfigError, DatasetError
-from deepfake_audio.training import Recipe, train
+from deepfake_audio.training import Recipe, Sources, train
 from deepfake_audio.training.loop import (
     LOG_NAME,
     STATE_NAME,
@@ -174,16 +174,20 @@ def test_the_network_learns_a_batch() -> None:
     assert last < 0.85 * first
 
 
+def silent(message: str) -> None:
+    """Say nothing."""
+
+
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(folder / "model.safetensors").network.state_dict()
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
-    options = {"cache": tmp_path / "cache", "say": lambda message: None}
-    train(TINY, [data], tmp_path / "whole", **options)
-    train(TINY, [data], tmp_path / "parts", stop_after=3, **options)
-    train(TINY, [data], tmp_path / "parts", stop_after=4, **options)
-    train(TINY, [data], tmp_path / "parts", **options)
+    cache = tmp_path / "cache"
+    train(TINY, Sources([data], cache=cache), tmp_path / "whole", say=silent)
+    train(TINY, Sources([data], cache=cache), tmp_path / "parts", stop_after=3, say=silent)
+    train(TINY, Sources([data], cache=cache), tmp_path / "parts", stop_after=4, say=silent)
+    train(TINY, Sources([data], cache=cache), tmp_path / "parts", say=silent)
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     for name, tensor in whole.items():
@@ -195,34 +199,48 @@ def test_a_stopped_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_is_calibrated_and_keeps_its_recipe(data: Path, tmp_path: Path) -> None:
-    path = train(TINY, [data], tmp_path, cache=tmp_path / "cache", say=lambda message: None)
+    path = train(TINY, Sources([data]), tmp_path, say=silent)
     header = load_checkpoint(path).header
-    assert Recipe.from_dict(header.training["recipe"]) == TINY
+    assert [Recipe.from_dict(r) for r in header.training["recipes"]] == [TINY]
     assert set(header.policies) == {"recall", "balanced", "precision"}
     assert header.metrics["dev"]["clips"] == 6
     assert header.calibration.scale > 0
 
 
+def test_several_recipes_make_one_network_of_branches(data: Path, tmp_path: Path) -> None:
+    other = Recipe.from_dict({**TINY.to_dict(), "frontend": {"kind": "log_mel", "n_bands": 20}})
+    path = train([TINY, other], Sources([data]), tmp_path, say=silent)
+    loaded = load_checkpoint(path)
+    assert [b.frontend.kind for b in loaded.header.branches] == ["log_linear", "log_mel"]
+    assert len(loaded.network.branches) == 2
+    assert (loaded.network.spreads != 1).all()
+    windows = torch.randn(3, 16_000)
+    with torch.inference_mode():
+        apart = [branch(windows).logit for branch in loaded.network.branches]
+        mean = sum(a / s for a, s in zip(apart, loaded.network.spreads, strict=True)) / 2
+        torch.testing.assert_close(loaded.network(windows).logit, mean)
+
+
 def test_another_recipe_is_refused_instead_of_mixed_in(data: Path, tmp_path: Path) -> None:
-    options = {"cache": tmp_path / "cache", "say": lambda message: None}
-    train(TINY, [data], tmp_path, stop_after=1, **options)
+    cache = tmp_path / "cache"
+    train(TINY, Sources([data], cache=cache), tmp_path, stop_after=1, say=silent)
     other = Recipe.from_dict({**TINY.to_dict(), "version": "0.2"})
     with pytest.raises(CheckpointError, match="another recipe"):
-        train(other, [data], tmp_path, **options)
+        train(other, Sources([data], cache=cache), tmp_path, say=silent)
 
 
 def test_other_data_is_refused_instead_of_mixed_in(data: Path, tmp_path: Path) -> None:
-    options = {"cache": tmp_path / "cache", "say": lambda message: None}
-    train(TINY, [data], tmp_path, stop_after=1, **options)
+    cache = tmp_path / "cache"
+    train(TINY, Sources([data], cache=cache), tmp_path, stop_after=1, say=silent)
     fewer = data.with_name("fewer.csv")
     fewer.write_text("\n".join(data.read_text().splitlines()[:-1]))
     with pytest.raises(CheckpointError, match="another data"):
-        train(TINY, [fewer], tmp_path, **options)
+        train(TINY, Sources([fewer], cache=cache), tmp_path, say=silent)
 
 
 def test_ctrl_c_in_the_middle_of_a_step_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
-    options = {"cache": tmp_path / "cache", "say": lambda message: None}
-    train(TINY, [data], tmp_path / "whole", **options)
+    cache = tmp_path / "cache"
+    train(TINY, Sources([data], cache=cache), tmp_path / "whole", say=silent)
     clip_gradients = torch.nn.utils.clip_grad_norm_
     calls = 0
 
@@ -236,9 +254,9 @@ def test_ctrl_c_in_the_middle_of_a_step_goes_on_bit_for_bit(data: Path, tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train(TINY, [data], tmp_path / "parts", **options)
+            train(TINY, Sources([data], cache=cache), tmp_path / "parts", say=silent)
     assert calls == 3
-    train(TINY, [data], tmp_path / "parts", **options)
+    train(TINY, Sources([data], cache=cache), tmp_path / "parts", say=silent)
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     for name, tensor in whole.items():
         assert torch.equal(tensor, parts[name]), name
@@ -252,7 +270,7 @@ def test_clips_of_no_split_are_trained_on_and_test_is_not(data: Path, tmp_path: 
     table.write_text("\n".join(mixed))
     said: list[str] = []
     recipe = Recipe.from_dict({**TINY.to_dict(), "eval_every": 100})
-    train(recipe, [table], tmp_path, cache=tmp_path / "cache", stop_after=1, say=said.append)
+    train(recipe, Sources([table]), tmp_path, stop_after=1, say=said.append)
     assert "8 clips to train on, 0 to calibrate on" in said
     assert any("uncalibrated" in line for line in said)
 
@@ -270,7 +288,7 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     folder.mkdir()
     soundfile.write(folder / "a.wav", make_speech(1.0, 0, RATE_HZ), RATE_HZ)
     with pytest.raises(DatasetError, match="both classes, found bonafide"):
-        train(TINY, [tmp_path], tmp_path / "out", say=lambda message: None)
+        train(TINY, Sources([tmp_path]), tmp_path / "out", say=silent)
 
 
 def test_recipes_survive_toml_and_refuse_unknown_settings(tmp_path: Path) -> None:
