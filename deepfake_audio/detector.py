@@ -36,7 +36,7 @@ READ_AHEAD_INPUTS = 64
 READ_AHEAD_BYTES = 256 * 1024**2
 """No further input is decoded while decoded audio of this size waits."""
 
-GROUP_WINDOWS = 256
+GROUP_WINDOWS = 64
 """Inputs are scored together until they have this many windows."""
 
 

@@ -20,7 +20,7 @@ import torch
 from .checkpoint import CheckpointHeader
 from .config import SAMPLE_RATE_HZ, WindowConfig
 from .errors import CheckpointError, DeviceError
-from .model import Network
+from .model import Network, fused
 from .report import Reason
 from .windows import (
     BoolArray,
@@ -136,7 +136,7 @@ class Scorer:
     Parameters
     ----------
     network : Network
-        In evaluation mode; moved to ``device``.
+        A copy is made for inference on ``device``.
     header : CheckpointHeader
         How to cut windows and how to read logits.
     device : torch.device or str, default "cpu"
@@ -154,7 +154,7 @@ class Scorer:
         batch_windows: int | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.network = network.to(self.device)
+        self.network = fused(network).to(self.device)
         self.header = header
         cuda = self.device.type == "cuda"
         self.batch_windows = batch_windows or (CUDA_BATCH_WINDOWS if cuda else CPU_BATCH_WINDOWS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepfake_audio.config import FAMILIES, FrontendConfig, ModelConfig
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.model import UNITTEST_MODEL, build_network
+from deepfake_audio.model import UNITTEST_MODEL, build_network, fused
 
 
 def test_the_default_shape_has_at_most_a_million_parameters() -> None:
@@ -46,6 +46,19 @@ def test_seeded_weights_are_reproducible_and_leave_the_generator_alone() -> None
     other = build_network(FrontendConfig(), UNITTEST_MODEL, seed=8)
     assert torch.equal(first.branches[0].body.stem.weight, second.branches[0].body.stem.weight)
     assert not torch.equal(first.branches[0].body.stem.weight, other.branches[0].body.stem.weight)
+
+
+def test_a_fused_copy_says_the_same() -> None:
+    network = build_network(FrontendConfig(), ModelConfig(), seed=0)
+    windows = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))
+    network.train()(windows)  # statistics that are not those of a fresh network
+    network.eval()
+    copied = fused(network)
+    with torch.inference_mode():
+        for ours, theirs in zip(network(windows), copied(windows), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in copied.modules()) == 1
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) > 10
 
 
 def test_unknown_kinds_are_refused_with_the_known_ones() -> None:
