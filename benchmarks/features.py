@@ -114,7 +114,8 @@ PAIRS: dict[str, tuple[Batched, ClipByClip]] = {
 def measure(detector: Detector, clips: Sequence[bytes], repeats: int) -> list[Comparison]:
     """Compare each pair, and time the front end of the model, which nobody else has."""
     waveforms, device = equal_lengths(clips), detector.scorer.device
-    pairs = {**PAIRS, "front end of the model": (detector.scorer.network.frontend, None)}
+    front_end = features.Frontend(detector.scorer.header.branches[0].frontend)
+    pairs = {**PAIRS, "front end of the model": (front_end, None)}
     return [
         compare_feature(
             name,

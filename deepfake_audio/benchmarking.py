@@ -25,7 +25,7 @@ from .audio import AudioSource, decode
 from .config import SAMPLE_RATE_HZ
 from .detector import Detector
 from .errors import DeepfakeAudioError
-from .features import mfcc
+from .features import Frontend, mfcc
 from .report import Report
 
 FEATURE_CLIP_S = 4.0
@@ -247,11 +247,16 @@ def features(detector: Detector, clips: Sequence[bytes], repeats: int = 3) -> li
     """Time MFCC against librosa's, and the front end of the model."""
     waveforms, device = equal_lengths(clips), detector.scorer.device
     plain = {"librosa, clip by clip": librosa_mfcc}
-    front_end = detector.scorer.network.frontend
+    front_end = detector.scorer.header.branches[0].frontend
     return [
         compare_feature("MFCC", mfcc, plain, waveforms, device=device, repeats=repeats),
         compare_feature(
-            "front end of the model", front_end, {}, waveforms, device=device, repeats=repeats
+            "front end of the model",
+            Frontend(front_end),
+            {},
+            waveforms,
+            device=device,
+            repeats=repeats,
         ),
     ]
 

@@ -55,15 +55,22 @@ class SqueezeExcite(nn.Module):
         return maps * gate[:, :, None, None]
 
 
+def _fold(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """Put a normalisation with fixed statistics into the convolution before it."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut (He et al., 1512.03385)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.norm1: nn.Module = nn.BatchNorm2d(out_channels)
+        self.norm1: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.norm2: nn.Module = nn.BatchNorm2d(out_channels)
+        self.norm2: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(out_channels)
         self.gate = SqueezeExcite(out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
@@ -76,11 +83,11 @@ class ResidualBlock(nn.Module):
 
     def fuse(self) -> None:
         """Fold the normalisations into the convolutions before them; for inference only."""
-        self.conv1, self.norm1 = fuse_conv_bn_eval(self.conv1, self.norm1), nn.Identity()
-        self.conv2, self.norm2 = fuse_conv_bn_eval(self.conv2, self.norm2), nn.Identity()
+        self.conv1, self.norm1 = _fold(self.conv1, self.norm1), nn.Identity()
+        self.conv2, self.norm2 = _fold(self.conv2, self.norm2), nn.Identity()
         if isinstance(self.shortcut, nn.Sequential):
             pool, conv, norm = self.shortcut
-            self.shortcut = nn.Sequential(pool, fuse_conv_bn_eval(conv, norm))
+            self.shortcut = nn.Sequential(pool, _fold(conv, norm))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (batch, in_channels, rows, frames) to (batch, out_channels, rows', frames')."""
@@ -105,7 +112,7 @@ class ResNet(nn.Module):
         width = config.stem_channels
         self.input_norm = nn.BatchNorm2d(in_channels)
         self.stem = nn.Conv2d(in_channels, width, 5, 2, 2, bias=False)
-        self.stem_norm: nn.Module = nn.BatchNorm2d(width)
+        self.stem_norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(width)
         rows = (n_rows + 1) // 2
         blocks: list[nn.Module] = []
         for channels, depth in zip(config.channels, config.blocks, strict=True):
@@ -123,7 +130,7 @@ class ResNet(nn.Module):
         """Fold the normalisations into the layers before them; for inference only."""
         if isinstance(self.stem_norm, nn.Identity):
             return  # done before
-        self.stem, self.stem_norm = fuse_conv_bn_eval(self.stem, self.stem_norm), nn.Identity()
+        self.stem, self.stem_norm = _fold(self.stem, self.stem_norm), nn.Identity()
         for block in self.blocks:
             if isinstance(block, ResidualBlock):
                 block.fuse()
@@ -253,7 +260,7 @@ def build_network(
         return Network([Branch(frontend, model)])
 
 
-def fused(network: nn.Module) -> nn.Module:
+def fused(network: Network) -> Network:
     """Copy a network for inference: normalisations folded into convolutions, a fifth faster.
 
     The outputs stay the same to rounding; the copy cannot be trained.
@@ -262,7 +269,8 @@ def fused(network: nn.Module) -> nn.Module:
     for module in list(copied.modules()):
         if isinstance(module, ResNet):
             module.fuse()
-    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return copied
 
 
 def join(networks: Sequence[Network], spreads: Sequence[float] | None = None) -> Network:

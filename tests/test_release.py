@@ -73,7 +73,9 @@ def len_first(path: Path) -> tuple[int, str]:
 def test_the_papers_agree_with_the_header(folder: Path, released: Checkpoint) -> None:
     header = released.header
     assert json.loads((folder / "metrics.json").read_text()) == header.metrics
-    recipes = [Recipe.load(path).to_dict() for path in sorted(folder.glob("recipe*.toml"), key=len_first)]
+    recipes = [
+        Recipe.load(path).to_dict() for path in sorted(folder.glob("recipe*.toml"), key=len_first)
+    ]
     assert json.loads(json.dumps(recipes)) == header.training["recipes"]
 
 
