@@ -40,11 +40,6 @@ def seconds_to_samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE_HZ)
 
 
-def samples_to_seconds(samples: int) -> float:
-    """Return the duration, in seconds, of a number of samples at 16 kHz."""
-    return samples / SAMPLE_RATE_HZ
-
-
 def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     """Lay windows of one length over a recording.
 
