@@ -102,29 +102,34 @@ class Limits(Config):
 class WindowConfig(Config):
     """How a recording is cut into the windows that the network hears.
 
-    A recording at least ``window_s`` long gives windows of ``window_s``; a shorter one gives
-    windows of the largest multiple of ``step_s`` that fits. No window is ever padded.
+    A recording of up to ``single_s`` is one window, of the largest multiple of ``step_s`` that
+    fits; a longer one gives windows of ``window_s``. No window is ever padded.
 
     Attributes
     ----------
     window_s : float
-        Length of a full window, seconds.
+        Length of each window of a long recording, seconds.
     hop_s : float
         Largest distance between the starts of neighbouring windows, seconds.
+    single_s : float
+        Longest recording heard as one window, seconds; at least ``window_s``. Two windows that
+        nearly coincide would cost twice as much and hear nothing more.
     step_s : float
-        Granularity of the lengths of short windows, seconds.
+        Granularity of the length of a single window, seconds.
     min_window_s : float
         Shortest window the network is asked about, seconds.
     """
 
     window_s: float = 4.0
-    hop_s: float = 2.0
+    hop_s: float = 3.0
+    single_s: float = 6.0
     step_s: float = 0.25
     min_window_s: float = 0.5
 
     def __post_init__(self) -> None:
         _require(0 < self.step_s <= self.window_s, "windows.step_s", "must lie in (0, window_s]")
         _require(0 < self.hop_s <= self.window_s, "windows.hop_s", "must lie in (0, window_s]")
+        _require(self.single_s >= self.window_s, "windows.single_s", "must be at least window_s")
         _require(
             0 < self.min_window_s <= self.window_s,
             "windows.min_window_s",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from .audio import AudioSource, DecodedAudio, decode
+from .audio import AudioSource
 from .calibration import probability
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .errors import AudioError, ConfigError, DeepfakeAudioError, LimitExceededError
-from .readahead import read_ahead
+from .decoding import Decoded, decode_ahead
+from .errors import ConfigError, DeepfakeAudioError
 from .report import (
     InputInfo,
     ModelInfo,
@@ -27,23 +25,8 @@ from .report import (
 )
 from .scoring import Score, Scorer, in_groups, resolve_device
 
-DECODE_THREADS = 2
-"""Decoding releases the interpreter lock, and runs beside the network."""
-
-READ_AHEAD_INPUTS = 64
-"""Most inputs taken, whether decoded or not, before they are scored."""
-
-READ_AHEAD_BYTES = 256 * 1024**2
-"""No further input is decoded while decoded audio of this size waits."""
-
 GROUP_WINDOWS = 64
 """Inputs are scored together until they have this many windows."""
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    audio: DecodedAudio
-    elapsed_s: float
 
 
 class Detector:
@@ -179,50 +162,35 @@ class Detector:
             if names is None
             else zip(sources, names, strict=True)
         )
-        return self._detect_many(iter(named), sample_rate_hz)
-
-    def _detect_many(
-        self, named: Iterator[tuple[AudioSource, str | None]], sample_rate_hz: int | None
-    ) -> Iterator[Report | DeepfakeAudioError]:
-        decoded = read_ahead(
-            lambda item: self._decode(item[0], sample_rate_hz, item[1]),
-            named,
-            threads=DECODE_THREADS,
-            max_items=READ_AHEAD_INPUTS,
-            max_weight=READ_AHEAD_BYTES,
-            weigh=lambda item: item.audio.samples.nbytes if isinstance(item, _Decoded) else 0,
+        return self.detect_decoded(
+            decode_ahead(named, sample_rate_hz=sample_rate_hz, limits=self.limits)
         )
+
+    def detect_decoded(
+        self, decoded: Iterable[Decoded | DeepfakeAudioError]
+    ) -> Iterator[Report | DeepfakeAudioError]:
+        """Report on inputs that :func:`~deepfake_audio.decoding.decode_ahead` has decoded.
+
+        Parameters
+        ----------
+        decoded : iterable of Decoded or DeepfakeAudioError
+            Taken as they are needed; errors are passed on in their places.
+
+        Yields
+        ------
+        Report or DeepfakeAudioError
+            One for each, in order.
+        """
         for group in in_groups(decoded, self._n_windows, GROUP_WINDOWS):
-            readable = [item for item in group if isinstance(item, _Decoded)]
+            readable = [item for item in group if isinstance(item, Decoded)]
             scores = iter(self.scorer.score([item.audio.samples for item in readable]))
             for item in group:
-                yield self._report(item, next(scores)) if isinstance(item, _Decoded) else item
+                yield self._report(item, next(scores)) if isinstance(item, Decoded) else item
 
-    def _n_windows(self, item: _Decoded | DeepfakeAudioError) -> int:
-        return self.scorer.n_windows(item.audio.samples) if isinstance(item, _Decoded) else 0
+    def _n_windows(self, item: Decoded | DeepfakeAudioError) -> int:
+        return self.scorer.n_windows(item.audio.samples) if isinstance(item, Decoded) else 0
 
-    def _decode(
-        self, source: AudioSource, sample_rate_hz: int | None, name: str | None
-    ) -> _Decoded | DeepfakeAudioError:
-        began = time.perf_counter()
-        try:
-            audio = decode(source, sample_rate_hz=sample_rate_hz, name=name, limits=self.limits)
-        except DeepfakeAudioError as error:
-            return error
-        except MemoryError:
-            return LimitExceededError(
-                "needs more memory than there is", name=name, hint="split it, or lower the limits"
-            )
-        except Exception as error:
-            # Whatever a hostile file brings to light in a decoder must not cost the other files.
-            unexpected = AudioError(
-                f"could not be decoded ({type(error).__name__})", name=name, hint="please report it"
-            )
-            unexpected.__cause__ = error
-            return unexpected
-        return _Decoded(audio, time.perf_counter() - began)
-
-    def _report(self, item: _Decoded, score: Score) -> Report:
+    def _report(self, item: Decoded, score: Score) -> Report:
         info, policy = item.audio.info, self.policy
         reason = score.reason
         if reason is Reason.TOO_SHORT and "truncated" in item.audio.flags:

@@ -189,8 +189,7 @@ class Network(nn.Module):
     def forward(self, waveform: Tensor) -> ModelOutput:
         """Map windows of shape (batch, samples), 16 kHz in [-1, 1], to :class:`ModelOutput`.
 
-        Embeddings stand side by side; logits and families are means. Speech is told by the first
-        branch alone, which is the largest and longest trained.
+        Embeddings stand side by side; everything else is a mean.
         """
         features: dict[FrontendConfig, Tensor] = {}  # branches may share a front end
         outputs: list[ModelOutput] = []
@@ -205,7 +204,7 @@ class Network(nn.Module):
             logit=(logits / self.spreads[:, None]).mean(0),
             embedding=torch.cat([output.embedding for output in outputs], 1),
             family=torch.stack([output.family for output in outputs]).mean(0),
-            speech=outputs[0].speech,
+            speech=torch.stack([output.speech for output in outputs]).mean(0),
         )
 
     @property

@@ -1,9 +1,9 @@
 """Windows of a recording without padding, and where in it there is anything to hear.
 
 The network takes windows of any length, but a batch needs one length. Recordings are therefore
-cut into windows whose lengths come from a small set: ``window_s`` for all but the shortest, and
-multiples of ``step_s`` below that. Nothing is ever padded, so a score never depends on silence
-that nobody recorded.
+cut into windows whose lengths come from a small set: ``window_s`` where there are several, and a
+multiple of ``step_s`` where one is enough. Nothing is ever padded, so a score never depends on
+silence that nobody recorded.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ def seconds_to_samples(seconds: float) -> int:
 def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     """Lay windows of one length over a recording.
 
-    Windows are spread evenly from the first to the last sample. When less than ``step_s`` would
-    be left over, one window in the middle stands for all: a second, nearly equal one would double
-    the cost of a short clip to hear some milliseconds more.
+    A single window lies in the middle; several are spread evenly from the first to the last
+    sample.
 
     Parameters
     ----------
@@ -57,8 +56,7 @@ def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     Returns
     -------
     length : int
-        Length of each window, samples: ``window_s``, or the largest multiple of ``step_s`` that
-        fits a shorter recording; 0 if it is shorter than ``min_window_s``.
+        Length of each window, samples; 0 if the recording is shorter than ``min_window_s``.
     starts : ndarray of int, shape (windows,)
         First sample of each window, at most ``hop_s`` apart and never leaving a gap.
 
@@ -67,17 +65,16 @@ def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     >>> window_starts(16_000 * 7, WindowConfig(window_s=4.0, hop_s=2.0))
     (64000, array([    0, 24000, 48000]))
     """
-    full = seconds_to_samples(config.window_s)
+    if n_samples > seconds_to_samples(config.single_s):
+        length = seconds_to_samples(config.window_s)
+        slack = n_samples - length
+        count = -(-slack // seconds_to_samples(config.hop_s)) + 1
+        return length, np.linspace(0, slack, count).round().astype(np.int64)
     step = seconds_to_samples(config.step_s)
-    length = full if n_samples >= full else n_samples // step * step
+    length = n_samples // step * step
     if length < max(seconds_to_samples(config.min_window_s), 1):
         return 0, np.zeros(0, dtype=np.int64)
-    slack = n_samples - length
-    if slack < step:
-        return length, np.array([slack // 2], dtype=np.int64)
-    # Only full windows have more slack than a step, so hop_s <= window_s leaves no gap.
-    count = -(-slack // seconds_to_samples(config.hop_s)) + 1
-    return length, np.linspace(0, slack, count).round().astype(np.int64)
+    return length, np.array([(n_samples - length) // 2], dtype=np.int64)
 
 
 def cut(samples: FloatArray, config: WindowConfig) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import deepfake_audio
+from deepfake_audio import decoding
 from deepfake_audio import detector as detector_module
 from deepfake_audio.audio import DecodedAudio
 from deepfake_audio.checkpoint import Checkpoint
@@ -187,13 +188,13 @@ def given(
     found = SegmentScores(np.zeros(count, dtype=np.int64), start, start + 4, np.array(segments))
     detector = Detector(checkpoint, device="cpu")
     detector.scorer = Fixed(detector.scorer, Score(llr, peak, reason, 5.0, found, 0.01))
-    real = detector_module.decode
+    real = decoding.decode
 
     def flagged(*args: object, **kwargs: object) -> DecodedAudio:
         audio = real(*args, **kwargs)  # type: ignore[arg-type]
         return DecodedAudio(audio.info, audio.samples, flags)
 
-    monkeypatch.setattr(detector_module, "decode", flagged)
+    monkeypatch.setattr(decoding, "decode", flagged)
     return detector.detect(np.full(16_000, 0.1, dtype=np.float32), sample_rate_hz=16_000)
 
 
@@ -225,7 +226,7 @@ def test_inconclusive_reports(checkpoint: Checkpoint, monkeypatch: pytest.Monkey
 def test_sources_are_taken_as_they_are_needed(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
-    monkeypatch.setattr(detector_module, "READ_AHEAD_INPUTS", 4)
+    monkeypatch.setattr(decoding, "READ_AHEAD_INPUTS", 4)
     monkeypatch.setattr(detector_module, "GROUP_WINDOWS", 8)
     content = speech_wav("clip.wav", 1.5).read_bytes()
     taken = 0
@@ -248,7 +249,7 @@ def test_sources_are_taken_as_they_are_needed(
 def test_memory_does_not_grow_with_the_number_of_inputs(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
-    monkeypatch.setattr(detector_module, "READ_AHEAD_BYTES", 8_000_000)
+    monkeypatch.setattr(decoding, "READ_AHEAD_BYTES", 8_000_000)
     monkeypatch.setattr(detector_module, "GROUP_WINDOWS", 32)
     minute = speech_wav("minute.wav", 60)
     detector.detect(minute)
@@ -278,7 +279,7 @@ def test_no_threads_are_left_behind(detector: Detector, speech_wav: MakeWav) -> 
 def test_an_unexpected_error_costs_one_input_and_is_not_hidden(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
-    real = detector_module.decode
+    real = decoding.decode
 
     def broken(source: object, **kwargs: object) -> DecodedAudio:
         if source == b"zero":
@@ -287,7 +288,7 @@ def test_an_unexpected_error_costs_one_input_and_is_not_hidden(
             raise MemoryError
         return real(source, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(detector_module, "decode", broken)
+    monkeypatch.setattr(decoding, "decode", broken)
     good = speech_wav("good.wav", 1.5)
     first, zero, huge, last = detector.detect_many([good, b"zero", b"huge", good])
     assert isinstance(first, Report)

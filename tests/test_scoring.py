@@ -12,6 +12,7 @@ from sounds import make_speech
 
 from deepfake_audio.calibration import Calibration
 from deepfake_audio.checkpoint import load_checkpoint
+from deepfake_audio.config import WindowConfig
 from deepfake_audio.errors import CheckpointError, DeviceError
 from deepfake_audio.model import ModelOutput
 from deepfake_audio.report import Reason
@@ -46,7 +47,9 @@ def mean_level(windows: torch.Tensor) -> torch.Tensor:
 
 
 def ruled(logit: Rule = mean_level, speech: Rule | None = None, **options: int) -> Scorer:
-    header = dataclasses.replace(UNITTEST.header, calibration=Calibration())
+    header = dataclasses.replace(
+        UNITTEST.header, calibration=Calibration(), windows=WindowConfig(hop_s=2.0)
+    )
     return Scorer(Ruled(logit, speech), header, **options)  # type: ignore[arg-type]
 
 
@@ -85,8 +88,8 @@ def test_a_score_depends_on_its_recording_alone(shapes, batch_windows, random) -
 def test_windows_of_different_files_share_batches(speech: MakeSpeech) -> None:
     scorer = ruled(batch_windows=8)
     scorer.score([speech(s, i)[None] for i, s in enumerate([8, 3, 4, 3.1, 6])])
-    # 4 s: 3 + 1 + 2 windows; 3 s: 1 + 1.
-    assert sorted(scorer.network.shapes) == [(2, 3 * RATE), (6, 4 * RATE)]
+    # 4 s: 3 + 1 windows; 3 s: 1 + 1; 6 s: 1.
+    assert sorted(scorer.network.shapes) == [(1, 6 * RATE), (2, 3 * RATE), (4, 4 * RATE)]
 
 
 def test_llr_is_the_mean_over_the_speech_windows_of_the_worst_channel(speech: MakeSpeech) -> None:

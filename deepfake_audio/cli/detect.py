@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +42,7 @@ from .outputs import CsvOutput, JsonLinesOutput, JsonOutput, Output, TextOutput
 
 if TYPE_CHECKING:
     from ..audio import DecodedAudio
+    from ..decoding import Decoded
     from ..detector import Detector
     from .inputs import Inputs
 
@@ -134,9 +135,11 @@ def detect(
         plots = _Plots(plot, many=many) if plot else None
         tally = _Tally(failed=len(found.failures), hits=_HITS[fail_on] if fail_on else frozenset())
         if found.names:
-            detector = load()
             with silent_libraries():
-                _score(detector, found, output, plots, tally, quiet=quiet, verbose=verbose)
+                decoded = _begin_decoding(found)
+                detector = load()
+                results = detector.detect_decoded(decoded)
+                _write(detector, results, found, output, plots, tally, quiet=quiet, verbose=verbose)
         return tally.status
 
     raise typer.Exit(_guarded(run, output, verbose=verbose))
@@ -233,8 +236,17 @@ class _Plots:
         return self._path / free
 
 
-def _score(
+def _begin_decoding(found: Inputs) -> Iterator[Decoded | DeepfakeAudioError]:
+    from ..config import Limits
+    from ..decoding import begun, decode_ahead
+
+    named = zip(found.sources, found.names, strict=True)
+    return begun(decode_ahead(named, limits=Limits()))
+
+
+def _write(
     detector: Detector,
+    results: Iterator[Report | DeepfakeAudioError],
     found: Inputs,
     output: Output,
     plots: _Plots | None,
@@ -245,7 +257,6 @@ def _score(
 ) -> None:
     from ..audio import decode
 
-    results = detector.detect_many(found.sources, names=found.names)
     shown = with_progress(results, len(found.names), quiet=quiet, label="detect")
     for source, result in zip(found.sources, shown, strict=True):
         if isinstance(result, DeepfakeAudioError):

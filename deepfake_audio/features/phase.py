@@ -136,7 +136,9 @@ def phase_deviation(spectrum: Tensor, hop_length: int) -> Tensor:
     angle = (-2.0 * math.pi * turns).to(spectrum.real.dtype)
     rotation = torch.polar(torch.ones_like(angle), angle)[:, None]
     product = spectrum[..., 1:] * spectrum[..., :-1].conj() * rotation
-    return torch.nn.functional.pad(torch.atan2(product.imag, product.real), (1, 0))
+    # The parts of a complex tensor lie interleaved, where atan2 is ten times slower.
+    deviation = torch.atan2(product.imag.contiguous(), product.real.contiguous())
+    return torch.nn.functional.pad(deviation, (1, 0))
 
 
 def instantaneous_frequency(

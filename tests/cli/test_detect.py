@@ -93,12 +93,12 @@ def test_jsonl_and_csv(folder: Path) -> None:
 
 
 def test_segments(speech_wav: MakeWav) -> None:
-    path = speech_wav("clip.wav", 6, channels=2)
+    path = speech_wav("clip.wav", 7, channels=2)
     text = detect(path, "--segments").stdout
     assert text.count("channel 0 ") == text.count("channel 1 ") == 2
     table = list(csv.DictReader(io.StringIO(detect(path, "--segments", "--csv").stdout)))
     assert [(row["channel"], row["start_s"]) for row in table] == [
-        ("0", "0.0"), ("0", "2.0"), ("1", "0.0"), ("1", "2.0"),
+        ("0", "0.0"), ("0", "3.0"), ("1", "0.0"), ("1", "3.0"),
     ]  # fmt: skip
     short = speech_wav("short.wav", 0.3)
     [row] = csv.DictReader(io.StringIO(detect(short, "--segments", "--csv").stdout))
@@ -177,11 +177,11 @@ def test_stdin_is_read_under_the_limit(
     speech_wav: MakeWav, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = speech_wav("clip.wav", 2)
-    monkeypatch.setattr(config, "Limits", lambda: Limits(max_file_bytes=100))
-    result = detect("-", path, "--json", stdin=b"x" * 101)
+    monkeypatch.setattr(config, "Limits", lambda: Limits(max_file_bytes=100_000))
+    result = detect("-", path, "--json", stdin=b"x" * 100_001)
     assert result.exit_code == 3
     [line] = lines(result.stderr)
-    assert line.startswith("stdin: more than 100 bytes: split")
+    assert line.startswith("stdin: more than 100000 bytes: split")
     assert names(result) == ["clip.wav"]
 
 
@@ -333,14 +333,14 @@ def test_an_unforeseen_error(folder: Path, monkeypatch: pytest.MonkeyPatch, verb
 
 
 def test_an_interrupt_leaves_whole_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Detector.detect_many
+    real = Detector.detect_decoded
 
     def interrupted(self: Detector, *args: Any, **kwargs: Any) -> Any:
         results = real(self, *args, **kwargs)
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Detector, "detect_many", interrupted)
+    monkeypatch.setattr(Detector, "detect_decoded", interrupted)
     result = detect(folder, "--json")
     assert (result.exit_code, names(result)) == (130, ["0.wav"])
 
