@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 
 from .audio import AudioSource, DecodedAudio, decode
 from .config import Limits
@@ -16,7 +18,7 @@ from .errors import AudioError, DeepfakeAudioError, LimitExceededError
 from .readahead import read_ahead
 
 DECODE_THREADS = 2
-"""Decoding releases the interpreter lock, and runs beside the network."""
+"""Decoding releases the interpreter lock."""
 
 READ_AHEAD_INPUTS = 256
 """Most inputs taken, whether decoded or not, before they are scored."""
@@ -41,13 +43,10 @@ class Decoded:
     elapsed_s: float
 
 
-def decode_ahead(
-    named: Iterable[tuple[AudioSource, str | None]],
-    *,
-    sample_rate_hz: int | None = None,
-    limits: Limits | None = None,
-) -> Iterator[Decoded | DeepfakeAudioError]:
-    """Decode a stream of inputs on threads, within bounds of memory.
+class DecodeAhead(Iterator[Decoded | DeepfakeAudioError]):
+    """A stream of inputs, decoded on threads in order and within bounds of memory.
+
+    Iterating gives one result for each input: what was decoded, or its error.
 
     Parameters
     ----------
@@ -57,28 +56,54 @@ def decode_ahead(
         Rate of the arrays among them.
     limits : Limits, optional
         What one input may cost.
-
-    Yields
-    ------
-    Decoded or DeepfakeAudioError
-        One for each input, in order; an input that cannot be read gives its error.
     """
-    bounds = limits or Limits()
-    return read_ahead(
-        lambda item: _decode(item[0], sample_rate_hz, item[1], bounds),
-        named,
-        threads=DECODE_THREADS,
-        max_items=READ_AHEAD_INPUTS,
-        max_weight=READ_AHEAD_BYTES,
-        weigh=lambda item: item.audio.samples.nbytes if isinstance(item, Decoded) else 0,
-    )
 
+    def __init__(
+        self,
+        named: Iterable[tuple[AudioSource, str | None]],
+        *,
+        sample_rate_hz: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        may_decode = Event()
+        may_decode.set()
+        bounds = limits or Limits()
 
-def begun(
-    decoded: Iterator[Decoded | DeepfakeAudioError],
-) -> Iterator[Decoded | DeepfakeAudioError]:
-    """Let the threads of :func:`decode_ahead` begin now rather than when first asked."""
-    return itertools.chain(list(itertools.islice(decoded, 1)), decoded)
+        # Not a method: a thread that holds this object would keep it from being thrown away.
+        def work(item: tuple[AudioSource, str | None]) -> Decoded | DeepfakeAudioError:
+            may_decode.wait()
+            return _decode(item[0], sample_rate_hz, item[1], bounds)
+
+        self._may_decode = may_decode
+        self._first: list[Decoded | DeepfakeAudioError] = []
+        self._results = read_ahead(
+            work,
+            named,
+            threads=DECODE_THREADS,
+            max_items=READ_AHEAD_INPUTS,
+            max_weight=READ_AHEAD_BYTES,
+            weigh=lambda item: item.audio.samples.nbytes if isinstance(item, Decoded) else 0,
+        )
+
+    def __next__(self) -> Decoded | DeepfakeAudioError:
+        return self._first.pop() if self._first else next(self._results)
+
+    def begin(self) -> None:
+        """Let the threads begin now rather than when first asked; waits for the first result."""
+        self._first = self._first or list(itertools.islice(self._results, 1))
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Begin no further input meanwhile; those in the middle are finished.
+
+        A network on the same cores is served badly beside decoding: its threads wait for each
+        other at every layer, and so for whichever of them has to share its core.
+        """
+        self._may_decode.clear()
+        try:
+            yield
+        finally:
+            self._may_decode.set()
 
 
 def _decode(

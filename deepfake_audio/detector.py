@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ from .audio import AudioSource
 from .calibration import probability
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .decoding import Decoded, decode_ahead
+from .decoding import DecodeAhead, Decoded
 from .errors import ConfigError, DeepfakeAudioError
 from .report import (
     InputInfo,
@@ -163,17 +164,15 @@ class Detector:
             else zip(sources, names, strict=True)
         )
         return self.detect_decoded(
-            decode_ahead(named, sample_rate_hz=sample_rate_hz, limits=self.limits)
+            DecodeAhead(named, sample_rate_hz=sample_rate_hz, limits=self.limits)
         )
 
-    def detect_decoded(
-        self, decoded: Iterable[Decoded | DeepfakeAudioError]
-    ) -> Iterator[Report | DeepfakeAudioError]:
-        """Report on inputs that :func:`~deepfake_audio.decoding.decode_ahead` has decoded.
+    def detect_decoded(self, decoded: DecodeAhead) -> Iterator[Report | DeepfakeAudioError]:
+        """Report on inputs whose decoding may have begun before there was a detector.
 
         Parameters
         ----------
-        decoded : iterable of Decoded or DeepfakeAudioError
+        decoded : DecodeAhead
             Taken as they are needed; errors are passed on in their places.
 
         Yields
@@ -181,9 +180,11 @@ class Detector:
         Report or DeepfakeAudioError
             One for each, in order.
         """
+        on_cpu = self.scorer.device.type == "cpu"
         for group in in_groups(decoded, self._n_windows, GROUP_WINDOWS):
-            readable = [item for item in group if isinstance(item, Decoded)]
-            scores = iter(self.scorer.score([item.audio.samples for item in readable]))
+            samples = [item.audio.samples for item in group if isinstance(item, Decoded)]
+            with decoded.resting() if on_cpu else nullcontext():
+                scores = iter(self.scorer.score(samples))
             for item in group:
                 yield self._report(item, next(scores)) if isinstance(item, Decoded) else item
 

@@ -137,8 +137,9 @@ class ResNet(nn.Module):
 
     def forward(self, features: Tensor) -> ModelOutput:
         """Map features of shape (batch, in_channels, n_rows, frames) to :class:`ModelOutput`."""
-        maps = features.contiguous(memory_format=torch.channels_last)
-        maps = F.relu(self.stem_norm(self.stem(self.input_norm(maps))), inplace=True)
+        # Normalised plane by plane, before the planes are interleaved: several times faster.
+        maps = self.input_norm(features).contiguous(memory_format=torch.channels_last)
+        maps = F.relu(self.stem_norm(self.stem(maps)), inplace=True)
         maps = self.blocks(maps)  # (batch, channels, rows, frames)
         # Rows stay apart: where in frequency a trace lies matters, when in time does not.
         mean = maps.mean(3)

@@ -42,7 +42,7 @@ from .outputs import CsvOutput, JsonLinesOutput, JsonOutput, Output, TextOutput
 
 if TYPE_CHECKING:
     from ..audio import DecodedAudio
-    from ..decoding import Decoded
+    from ..decoding import DecodeAhead
     from ..detector import Detector
     from .inputs import Inputs
 
@@ -236,12 +236,13 @@ class _Plots:
         return self._path / free
 
 
-def _begin_decoding(found: Inputs) -> Iterator[Decoded | DeepfakeAudioError]:
+def _begin_decoding(found: Inputs) -> DecodeAhead:
     from ..config import Limits
-    from ..decoding import begun, decode_ahead
+    from ..decoding import DecodeAhead
 
-    named = zip(found.sources, found.names, strict=True)
-    return begun(decode_ahead(named, limits=Limits()))
+    decoded = DecodeAhead(zip(found.sources, found.names, strict=True), limits=Limits())
+    decoded.begin()
+    return decoded
 
 
 def _write(
