@@ -26,7 +26,7 @@ from .report import (
 )
 from .scoring import Score, Scorer, in_groups, resolve_device
 
-GROUP_WINDOWS = 64
+GROUP_WINDOWS = 256
 """Inputs are scored together until they have this many windows."""
 
 
