@@ -41,7 +41,7 @@ TINY = Recipe(
     augment=AugmentConfig(codec=0.0),
     frontend=FrontendConfig(n_bands=16),
     model=ModelConfig(stem_channels=4, channels=(4, 8), blocks=(1, 1), embedding_dim=8),
-    windows=WindowConfig(window_s=1.0, hop_s=1.0),
+    windows=WindowConfig(window_s=1.0, hop_s=1.0, single_s=1.0),
     eval_every=3,
     save_every=2,
 )
