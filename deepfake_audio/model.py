@@ -126,21 +126,27 @@ class ResNet(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.Linear(config.embedding_dim, 2 + len(FAMILIES))
 
-    def fuse(self) -> None:
-        """Fold the normalisations into the layers before them; for inference only."""
-        if isinstance(self.stem_norm, nn.Identity):
-            return  # done before
-        self.stem, self.stem_norm = _fold(self.stem, self.stem_norm), nn.Identity()
-        for block in self.blocks:
-            if isinstance(block, ResidualBlock):
-                block.fuse()
+    def fuse(self, dtype: torch.dtype) -> None:
+        """Fold the normalisations into the layers before them; for inference only.
+
+        Convolutions then compute in ``dtype``; what comes after pooling stays in float32.
+        """
+        if not isinstance(self.stem_norm, nn.Identity):
+            self.stem, self.stem_norm = _fold(self.stem, self.stem_norm), nn.Identity()
+            for block in self.blocks:
+                if isinstance(block, ResidualBlock):
+                    block.fuse()
+        self.stem.to(dtype)
+        self.blocks.to(dtype)
 
     def forward(self, features: Tensor) -> ModelOutput:
         """Map features of shape (batch, in_channels, n_rows, frames) to :class:`ModelOutput`."""
         # Normalised plane by plane, before the planes are interleaved: several times faster.
-        maps = self.input_norm(features).contiguous(memory_format=torch.channels_last)
+        maps = self.input_norm(features).to(
+            self.stem.weight.dtype, memory_format=torch.channels_last
+        )
         maps = F.relu(self.stem_norm(self.stem(maps)), inplace=True)
-        maps = self.blocks(maps)  # (batch, channels, rows, frames)
+        maps = self.blocks(maps).float()  # (batch, channels, rows, frames)
         # Rows stay apart: where in frequency a trace lies matters, when in time does not.
         mean = maps.mean(3)
         deviation = (maps.var(3, correction=0) + 1e-5).sqrt()
@@ -260,15 +266,25 @@ def build_network(
         return Network([Branch(frontend, model)])
 
 
-def fused(network: Network) -> Network:
+def fused(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     """Copy a network for inference: normalisations folded into convolutions, a fifth faster.
 
-    The outputs stay the same to rounding; the copy cannot be trained.
+    Parameters
+    ----------
+    network : Network
+        Stays as it is.
+    dtype : torch.dtype
+        What the convolutions compute in. In float32 the outputs stay the same to rounding.
+
+    Returns
+    -------
+    Network
+        In evaluation mode; cannot be trained.
     """
     copied = copy.deepcopy(network).eval()
     for module in list(copied.modules()):
         if isinstance(module, ResNet):
-            module.fuse()
+            module.fuse(dtype)
     copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return copied
 

@@ -106,6 +106,24 @@ def test_many_files_give_what_each_gives(detector: Detector, speech_wav: MakeWav
         assert (alone.verdict, alone.input) == (report.verdict, report.input)
 
 
+def test_workers_change_nothing_but_the_time(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
+) -> None:
+    monkeypatch.setattr(detector_module, "WORKER_GROUP_WINDOWS", 4)
+    sources: list[object] = [speech_wav(f"{i}.wav", 1 + 0.37 * i, seed=i) for i in range(12)]
+    sources.insert(5, b"no audio")
+    alone, together = (
+        list(Detector(checkpoint, precision="fp32", workers=workers).detect_many(sources))
+        for workers in (1, 3)
+    )
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, Report):
+            assert one.llr_synthetic == pytest.approx(other.llr_synthetic, abs=2e-4)
+            assert (one.verdict, one.input) == (other.verdict, other.input)
+        else:
+            assert str(one) == str(other)
+
+
 def test_one_input_where_many_belong_is_refused_at_once(detector: Detector) -> None:
     for wrong in ("clip.wav", b"RIFF", Path("clip.wav")):
         with pytest.raises(TypeError, match="one input"):

@@ -13,10 +13,10 @@ from sounds import make_speech
 from deepfake_audio.calibration import Calibration
 from deepfake_audio.checkpoint import load_checkpoint
 from deepfake_audio.config import WindowConfig
-from deepfake_audio.errors import CheckpointError, DeviceError
+from deepfake_audio.errors import CheckpointError, ConfigError, DeviceError
 from deepfake_audio.model import ModelOutput
 from deepfake_audio.report import Reason
-from deepfake_audio.scoring import Score, Scorer, in_groups, resolve_device
+from deepfake_audio.scoring import Score, Scorer, batch_sizes, in_groups, resolve_device
 
 RATE = 16_000
 MakeSpeech = Callable[..., np.ndarray]
@@ -76,10 +76,13 @@ def test_a_score_depends_on_its_recording_alone(shapes, batch_windows, random) -
         np.stack([make_speech(seconds, seed + c) for c in range(channels)])
         for seconds, channels, seed in shapes
     ]
-    alone = [Scorer(UNITTEST.network, UNITTEST.header).score([sound])[0] for sound in sounds]
+    single = Scorer(UNITTEST.network, UNITTEST.header, precision="fp32")
+    alone = [single.score([sound])[0] for sound in sounds]
     order = list(range(len(sounds)))
     random.shuffle(order)
-    scorer = Scorer(UNITTEST.network, UNITTEST.header, batch_windows=batch_windows)
+    scorer = Scorer(
+        UNITTEST.network, UNITTEST.header, batch_windows=batch_windows, precision="fp32"
+    )
     together = scorer.score([sounds[i] for i in order])
     for position, index in enumerate(order):
         same(together[position], alone[index])
@@ -225,6 +228,30 @@ def test_groups_keep_order_and_take_no_more_than_needed() -> None:
     assert taken == [0, 1, 2, 3]
     assert list(groups) == [[4, 5], [6], [7], [8], [9]]
     assert list(in_groups([0, 0, 0], lambda _: 0, 2)) == [[0, 0], [0]]
+
+
+@given(st.integers(0, 100), st.integers(1, 20))
+def test_batches_have_few_sizes_and_miss_nothing(count: int, largest: int) -> None:
+    sizes = list(batch_sizes(count, largest))
+    assert sum(sizes) == count
+    assert all(size == largest or size.bit_count() == 1 for size in sizes)
+    assert max(sizes, default=0) <= largest
+    rest = [size for size in sizes if size != largest]
+    assert len(set(rest)) == len(rest)
+
+
+def test_precisions(speech: MakeSpeech) -> None:
+    sounds = [speech(seconds, seed)[None] for seed, seconds in enumerate((2, 3, 9))]
+    exact, coarse = (
+        Scorer(UNITTEST.network, UNITTEST.header, precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    assert (exact.precision, coarse.precision) == ("fp32", "bf16")
+    for one, other in zip(exact.score(sounds), coarse.score(sounds), strict=True):
+        assert one.llr == pytest.approx(other.llr, abs=0.05)
+    assert Scorer(UNITTEST.network, UNITTEST.header).precision in ("fp32", "bf16")
+    with pytest.raises(ConfigError, match="fp16"):
+        Scorer(UNITTEST.network, UNITTEST.header, precision="fp16")  # type: ignore[arg-type]
 
 
 def test_devices() -> None:

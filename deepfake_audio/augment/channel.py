@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
 
@@ -32,6 +33,11 @@ class AugmentConfig(Config):
         Share of those clips taken from their coded rendering (see :mod:`.renderings`).
     trim : float
         Share of clips whose silent edges are cut off.
+    speed : float
+        Share of clips played faster or slower, which moves their pitch and whatever a vocoder
+        left at fixed frequencies.
+    speed_change : float
+        Largest change of speed, as a share.
     reverb, eq, band_limit, noise, overload, nonlinear : float
         Probability of each effect.
     snr_db : (float, float)
@@ -45,6 +51,8 @@ class AugmentConfig(Config):
     share: float = 1.0
     codec: float = 0.4
     trim: float = 0.5
+    speed: float = 0.0
+    speed_change: float = 0.12
     reverb: float = 0.2
     eq: float = 0.4
     band_limit: float = 0.2
@@ -58,8 +66,9 @@ class AugmentConfig(Config):
 
 
 NO_AUGMENTATION = AugmentConfig(
-    share=0, codec=0, trim=0, reverb=0, eq=0, band_limit=0, noise=0, overload=0, nonlinear=0
-)
+    share=0, codec=0, trim=0, speed=0, reverb=0, eq=0, band_limit=0, noise=0, overload=0,
+    nonlinear=0,
+)  # fmt: skip
 """Clips as they are."""
 
 
@@ -164,6 +173,20 @@ def _quantize(waveforms: Tensor) -> Tensor:
     peak = waveforms.abs().amax(1, keepdim=True)
     scaled = waveforms / peak.clamp_min(1.0)
     return torch.round(scaled * 32767.0) / 32767.0
+
+
+def change_speed(samples: np.ndarray, factor: float, n_samples: int) -> np.ndarray:
+    """Play ``factor`` times as fast, pitch and all.
+
+    Parameters
+    ----------
+    samples : np.ndarray, int16, shape (samples,)
+        Enough of them: ``factor * n_samples``; what is missing is repeated.
+    n_samples : int
+        Length of the result.
+    """
+    played = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="MQ")
+    return np.resize(played, n_samples)
 
 
 def trim_edges(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -122,9 +122,17 @@ def delta(features: Tensor, *, width: int = 9, order: int = 1) -> Tensor:
     """
     if width < 3 or width % 2 == 0:
         raise ValueError(f"delta: width must be odd and at least 3, got {width}")
-    kernel = _delta_kernel(width, order).to(features)
-    half = width // 2
+    half, frames = width // 2, features.shape[-1]
     padded = torch.nn.functional.pad(features, (half, half), mode="replicate")
-    # One long row a feature: a convolution reads each frame once, windows of frames nine times.
-    rows = padded.reshape(-1, 1, padded.shape[-1])
-    return torch.nn.functional.conv1d(rows, kernel[None, None]).reshape(features.shape)
+    # Mirrored weights are equal or opposite, so frames are paired first. Shifted views added up
+    # are many times faster than a convolution over a single channel.
+    weights = _delta_kernel(width, order).tolist()
+    slope = padded.new_zeros(features.shape)
+    if order % 2 == 0:
+        slope += weights[half] * features
+    for distance in range(1, half + 1):
+        later = padded[..., half + distance : half + distance + frames]
+        earlier = padded[..., half - distance : half - distance + frames]
+        pair = later + earlier if order % 2 == 0 else later - earlier
+        slope.add_(pair, alpha=weights[half + distance])
+    return slope

@@ -84,6 +84,33 @@ def spec_augment(features: Tensor, freq_mask: float, time_mask: float) -> Tensor
     return torch.where(hidden, features.mean((2, 3), keepdim=True), features)
 
 
+def mix_styles(features: Tensor, probability: float, alpha: float = 0.3) -> Tensor:
+    """Give clips the mean and deviation of each band, or some of them, of another in the batch.
+
+    These say more of the microphone, the room and the line than of the voice (Freq-MixStyle,
+    Kim et al., 2206.12513, after Zhou et al., 2104.02008).
+
+    Parameters
+    ----------
+    features : Tensor, shape (batch, channels, rows, frames)
+    probability : float
+        Share of the clips that this is done to.
+    alpha : float
+        Both parameters of the beta distribution of the mixing weight; a clip keeps the larger part
+        of its own.
+    """
+    batch = features.shape[0]
+    mean = features.mean(3, keepdim=True)
+    deviation = features.std(3, keepdim=True) + 1e-4
+    other = torch.randperm(batch)
+    own = torch.distributions.Beta(alpha, alpha).sample((batch, 1, 1, 1))
+    applies = torch.rand(batch, 1, 1, 1) < probability
+    own = torch.where(applies, torch.maximum(own, 1 - own), 1.0).to(features)
+    new_mean = own * mean + (1 - own) * mean[other]
+    new_deviation = own * deviation + (1 - own) * deviation[other]
+    return (features - mean) * (new_deviation / deviation) + new_mean
+
+
 def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     """Return the state of a run that has not begun."""
     network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
@@ -111,6 +138,7 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
     with torch.no_grad():
         features = branch.frontend(batch.waveforms)
         features = spec_augment(features, optim.freq_mask, optim.time_mask)
+        features = mix_styles(features, optim.style_mix)
     with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
         output = branch.body(features)
     parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)

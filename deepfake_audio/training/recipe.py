@@ -41,6 +41,9 @@ class OptimConfig(Config):
         ``bf16`` computes the network under autocast.
     freq_mask, time_mask : float
         Largest share of bands and of frames hidden by SpecAugment (Park et al., 1904.08779).
+    style_mix : float
+        Share of clips that take on the spectral statistics of another, see
+        :func:`deepfake_audio.training.loop.mix_styles`.
     """
 
     seed: int = 0
@@ -58,6 +61,7 @@ class OptimConfig(Config):
     precision: Precision = "fp32"
     freq_mask: float = 0.15
     time_mask: float = 0.15
+    style_mix: float = 0.0
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..augment import AugmentConfig, ChannelSimulator, SoundBank
 from ..augment.bank import nonspeech
-from ..augment.channel import trim_edges
+from ..augment.channel import change_speed, trim_edges
 from ..augment.renderings import Rendering
 from ..config import FAMILIES, SAMPLE_RATE_HZ
 from ..datasets.cache import AudioCache
@@ -156,7 +156,13 @@ class BatchMaker:
             samples, family = draw(rng, touched[position])
             if touched[position] and rng.random() < self.augment.trim:
                 samples = trim_edges(samples, rng)
-            rows.append(_crop(samples, n_samples, rng))
+            if touched[position] and rng.random() < self.augment.speed:
+                change = self.augment.speed_change
+                factor = float(np.exp(rng.uniform(np.log1p(-change), np.log1p(change))))
+                crop = _crop(samples, int(np.ceil(n_samples * factor)) + 64, rng)
+                rows.append(change_speed(crop, factor, n_samples))
+            else:
+                rows.append(_crop(samples, n_samples, rng))
             families.append(family)
         waveforms = torch.from_numpy(np.stack(rows)).float() / 32768.0
         treated = np.flatnonzero(touched)

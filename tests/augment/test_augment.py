@@ -11,7 +11,7 @@ from sounds import make_speech
 
 from deepfake_audio.augment import NO_AUGMENTATION, AugmentConfig, ChannelSimulator, SoundBank
 from deepfake_audio.augment.bank import nonspeech, synthetic_rir
-from deepfake_audio.augment.channel import _at_snr, trim_edges
+from deepfake_audio.augment.channel import _at_snr, change_speed, trim_edges
 from deepfake_audio.augment.codecs import CODECS, available_codecs, transcode
 from deepfake_audio.augment.renderings import render
 from deepfake_audio.augment.vocoders import HifiGan
@@ -70,6 +70,16 @@ def test_synthetic_rooms_have_unit_energy_and_start_at_once() -> None:
         assert np.isclose(np.sum(room**2), 1.0, atol=1e-3)
         assert room[0] > 0
         assert not room[1:16].any()
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+def test_faster_means_higher_by_as_much(factor: float) -> None:
+    time_s = np.arange(40_000) / 16_000
+    tone = (8_000 * np.sin(2 * np.pi * 1_000 * time_s)).astype(np.int16)
+    played = change_speed(tone, factor, 32_000)
+    assert (played.shape, played.dtype) == ((32_000,), np.int16)
+    peak_hz = np.argmax(np.abs(np.fft.rfft(played[1_000:-1_000] * np.hanning(30_000)))) * 16 / 30
+    assert peak_hz == pytest.approx(1_000 * factor, abs=1)
 
 
 def test_trimming_bounds_the_silent_edges() -> None:

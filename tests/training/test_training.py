@@ -25,6 +25,7 @@ from deepfake_audio.training.loop import (
     learning_rate,
     losses,
     make_state,
+    mix_styles,
     spec_augment,
     train_step,
 )
@@ -161,6 +162,24 @@ def test_spec_augment_hides_bounded_ranges_behind_the_mean() -> None:
     assert rows.sum(1).max() <= 9
     assert frames.sum(1).max() <= 11
     assert torch.equal(spec_augment(features, 0.0, 0.0), features)
+
+
+def test_styles_come_from_the_batch_and_contents_stay() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(64, 2, 5, 40) * torch.rand(64, 2, 5, 1) + torch.randn(64, 2, 5, 1)
+    mixed = mix_styles(features, 0.5)
+    changed = (mixed - features).abs().amax((1, 2, 3)) > 1e-3
+    assert 0.2 < changed.float().mean() < 0.8
+    # What is left when mean and deviation are taken out is untouched.
+    for each in (features, mixed):
+        each -= each.mean(3, keepdim=True)
+        each /= each.std(3, keepdim=True)
+    torch.testing.assert_close(mixed, features, atol=1e-3, rtol=1e-3)
+
+
+def test_no_style_is_mixed_unless_asked_for() -> None:
+    features = torch.randn(8, 1, 5, 40)
+    torch.testing.assert_close(mix_styles(features, 0.0), features, atol=1e-5, rtol=1e-5)
 
 
 def test_the_network_learns_a_batch() -> None:
