@@ -111,6 +111,9 @@ class Recipe:
         Coded versions kept of every training clip.
     copied_clips : int
         Genuine training clips copied by each vocoder.
+    held_out_sources : int
+        Training sources kept out and looked at beside dev: a comparison of recipes on dev alone
+        is one on few sources. 0 for a model to be released.
     eval_every, save_every : int
         Steps between looks at dev, and between checkpoints.
     """
@@ -125,6 +128,7 @@ class Recipe:
     windows: WindowConfig = field(default_factory=WindowConfig)
     codec_renderings: int = 1
     copied_clips: int = 1000
+    held_out_sources: int = 0
     eval_every: int = 250
     save_every: int = 250
 
@@ -144,6 +148,7 @@ class Recipe:
             "version",
             "codec_renderings",
             "copied_clips",
+            "held_out_sources",
             "eval_every",
             "save_every",
         )

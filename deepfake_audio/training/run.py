@@ -26,7 +26,7 @@ from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
 from .release import calibrate
-from .sampler import BatchMaker
+from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
 
 Say = Callable[[str], None]
@@ -234,9 +234,13 @@ def _train_branch(
     stop_after: int | None,
 ) -> Network:
     """Train one branch, or go on with it; returns its averaged network."""
+    cached = prepared.cache.clips
+    held_out = hold_out_sources([cached[i] for i in prepared.train], recipe.held_out_sources)
+    is_held_out = np.array([cached[i].source in held_out for i in prepared.train], dtype=bool)
+    looked_at = np.concatenate([prepared.dev, prepared.train[is_held_out]])
     maker = BatchMaker(
         prepared.cache,
-        prepared.train,
+        prepared.train[~is_held_out],
         optim=recipe.optim,
         sampler=recipe.sampler,
         augment=recipe.augment,
@@ -244,7 +248,7 @@ def _train_branch(
         copies=prepared.copies,
         bank=prepared.bank,
     )
-    clips = [prepared.cache.clips[i] for i in prepared.dev]
+    clips = [cached[i] for i in looked_at]
     raw = CheckpointHeader(
         name=recipe.name,
         version=recipe.version,
@@ -254,8 +258,13 @@ def _train_branch(
     )
 
     def look(network: Network, step: int) -> dict[str, float]:
-        scores = score_cached(network.eval(), raw, prepared.cache, prepared.dev)
-        return dev_figures(clips, scores)
+        scores = score_cached(network.eval(), raw, prepared.cache, looked_at)
+        n_dev = len(prepared.dev)
+        figures = dev_figures(clips[:n_dev], scores[:n_dev])
+        if held_out:
+            both = dev_figures(clips, scores)
+            figures |= {f"{name}_with_held_out": value for name, value in both.items()}
+        return figures
 
     began = time.perf_counter()
     state = run(

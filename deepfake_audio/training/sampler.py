@@ -6,6 +6,7 @@ workers may make batches ahead in any order.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from ..datasets.manifest import Clip
 from .recipe import OptimConfig, SamplerConfig
 
 NO_FAMILY = -1
+
+HELD_OUT_CLIPS = 200
+"""Sources with more clips of a class than this are never held out."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,31 @@ class Batch:
             self.is_speech.to(device),
             self.family.to(device),
         )
+
+
+def hold_out_sources(clips: Sequence[Clip], count: int) -> set[str]:
+    """Choose training sources to judge recipes by: those with both classes first, then others.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        Of training.
+    count : int
+        Sources to choose, of no more than HELD_OUT_CLIPS clips a class; half of them with both
+        classes where there are so many. The choice depends on their names alone.
+    """
+    sizes = Counter((clip.source, clip.label) for clip in clips)
+    names = sorted({clip.source for clip in clips}, key=lambda name: zlib.crc32(name.encode()))
+    # The largest sources are what there is to learn from.
+    fitting = [
+        name
+        for name in names
+        if max(sizes[name, "bonafide"], sizes[name, "spoof"]) <= HELD_OUT_CLIPS
+    ]
+    both = [n for n in fitting if min(sizes[n, "bonafide"], sizes[n, "spoof"]) >= 5]
+    chosen = both[: (count + 1) // 2]
+    others = [name for name in fitting if name not in both]
+    return {*chosen, *others[: count - len(chosen)]}
 
 
 class BalancedTree:

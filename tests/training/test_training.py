@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -30,7 +31,7 @@ from deepfake_audio.training.loop import (
     train_step,
 )
 from deepfake_audio.training.recipe import OptimConfig, SamplerConfig
-from deepfake_audio.training.sampler import BalancedTree, BatchMaker
+from deepfake_audio.training.sampler import BalancedTree, BatchMaker, hold_out_sources
 from deepfake_audio.training.state import TrainingState
 
 RATE_HZ = 16_000
@@ -129,6 +130,39 @@ def test_sampling_balances_sources(power: float, expected: float) -> None:
     drawn = np.array([tree.draw(rng) for _ in range(4_000)])
     assert np.mean(drawn < 90) == pytest.approx(expected, abs=0.03)
     assert len(set(drawn)) == 100
+
+
+def test_held_out_sources_have_both_classes_first_and_are_never_large() -> None:
+    def clips(source: str, bonafide: int, spoof: int) -> list[Clip]:
+        labels = ["bonafide"] * bonafide + ["spoof"] * spoof
+        return [
+            Clip(id=f"{source}-{i}", label=label, path=Path(source), source=source)
+            for i, label in enumerate(labels)
+        ]
+
+    both = [clip for i in range(6) for clip in clips(f"both-{i}", 8, 9)]
+    single = [
+        clip for i in range(6) for clip in clips(f"single-{i}", 12 * (i % 2), 12 * (1 - i % 2))
+    ]
+    chosen = hold_out_sources([*clips("large", 300, 300), *both, *single], 6)
+    assert len(chosen) == 6
+    assert sum(name.startswith("both") for name in chosen) == 3
+    assert "large" not in chosen
+    assert hold_out_sources(both, 6) >= hold_out_sources(both, 4)
+    assert hold_out_sources(both, 0) == set()
+
+
+def test_held_out_sources_are_looked_at_and_not_trained_on(data: Path, tmp_path: Path) -> None:
+    text = data.read_text().splitlines()
+    more = [line.replace(",s0,", ",away,") if ",s0," in line else line for line in text]
+    table = data.with_name("more.csv")
+    table.write_text("\n".join(more))
+    recipe = dataclasses.replace(TINY, held_out_sources=1)
+    train(recipe, Sources([table]), tmp_path / "out", say=lambda _: None)
+    entries = [json.loads(line) for line in (tmp_path / "out" / LOG_NAME).read_text().splitlines()]
+    looks = [entry["dev"] for entry in entries if "dev" in entry]
+    assert looks
+    assert all("pooled_eer_with_held_out" in look for look in looks)
 
 
 def test_losses_ignore_what_they_do_not_apply_to() -> None:
