@@ -107,6 +107,18 @@ def check_writable(folder: Path) -> None:
         raise ConfigError("cannot be written to", name=str(folder), hint="check its permissions")
 
 
+def one_thread_each() -> int:
+    """Let torch use one thread a batch, and return how many batches may be scored at a time.
+
+    This process is ours, and with many files whole batches side by side leave no core waiting.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return threads
+
+
 @contextmanager
 def silent_libraries() -> Iterator[None]:
     """Keep what C libraries print about damaged files off the terminal.

@@ -33,6 +33,7 @@ from .console import (
     check_writable,
     fail,
     fail_unexpectedly,
+    one_thread_each,
     say,
     silent_libraries,
     use_utf8,
@@ -126,7 +127,7 @@ def detect(
     def load(*, many: bool) -> Detector:
         from ..detector import Detector
 
-        workers = _one_thread_each() if many else 1
+        workers = one_thread_each() if many else 1
         return Detector.load(
             model, device=device, policy=policy.value, threshold=threshold, workers=workers
         )
@@ -237,18 +238,6 @@ class _Plots:
         free = next(name for name in names if name not in self._taken)
         self._taken.add(free)
         return self._path / free
-
-
-def _one_thread_each() -> int:
-    """Let torch use one thread a batch, and return how many batches may be scored at a time.
-
-    This process is ours, and with many files whole batches side by side leave no core waiting.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return threads
 
 
 def _begin_decoding(found: Inputs) -> DecodeAhead:

@@ -19,6 +19,7 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .score import score
 from .train import train
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(evaluate)
 app.command()(train)
+app.command()(score)
 
 
 TEST_FIGURES = "test.json"
