@@ -70,7 +70,7 @@ def test_medians_and_ratios() -> None:
     assert lines[3].split() == ["plain", "1.500", "s", "7", "3.00", "x"]
 
 
-@pytest.mark.parametrize("script", ["end_to_end.py", "features.py"], indirect=True)
+@pytest.mark.parametrize("script", ["end_to_end.py", "features.py", "scoring.py"], indirect=True)
 def test_a_benchmark_prints_a_table_and_writes_json(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_benchmark_prints_a_table_and_writes_json(
     assert measured["about"]["clips"] == 3
     assert measured["about"]["model"].startswith("unittest")
     shown = capsys.readouterr().out
-    assert "x real time" in shown.splitlines()[0]
+    assert "x real time" in shown
     for task in measured["comparisons"]:
         assert task["name"] in shown
         assert task["audio_s"] > 6
@@ -130,3 +130,28 @@ def test_a_benchmark_refuses_in_one_line(
     with pytest.raises(SystemExit) as caught:
         script.run(script.__doc__, script.measure, [*TINY, *arguments])
     assert caught.value.code not in (0, None)
+
+
+@pytest.mark.parametrize("script", ["compare.py"], indirect=True)
+def test_a_regression_is_told(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(name: str, ours: float, plain: float, audio_s: float = 10.0) -> str:
+        found = Comparison(
+            "task", audio_s, (Timing("ours", (ours,)), Timing("plain", (plain,)))
+        ).to_dict()
+        path = tmp_path / name
+        path.write_text(json.dumps({"comparisons": [found]}))
+        return str(path)
+
+    before = measured("before.json", 1.0, 5.0)
+    assert script.main([before, measured("same.json", 1.05, 9.0)]) == 0
+    assert script.main([before, measured("longer.json", 2.0, 10.0, audio_s=20.0)]) == 0
+    assert "SLOWER" not in capsys.readouterr().out
+    slower = measured("slower.json", 1.2, 5.0)
+    assert script.main([before, slower]) == 1
+    assert capsys.readouterr().out.count("SLOWER") == 1
+    assert script.main([before, slower, "--tolerance", "0.3"]) == 0
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"comparisons": []}))
+    assert script.main([before, str(other)]) == 2

@@ -142,6 +142,12 @@ def detect(
             with silent_libraries():
                 decoded = _begin_decoding(found)
                 detector = load(many=many)
+                if verbose:
+                    scorer = detector.scorer
+                    say(
+                        f"model {detector.model} on {scorer.device}, {scorer.precision}, "
+                        f"{detector.workers} at a time"
+                    )
                 results = detector.detect_decoded(decoded)
                 _write(detector, results, found, output, plots, tally, quiet=quiet, verbose=verbose)
         return tally.status
