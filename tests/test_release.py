@@ -76,7 +76,9 @@ def test_the_papers_agree_with_the_header(folder: Path, released: Checkpoint) ->
     recipes = [
         Recipe.load(path).to_dict() for path in sorted(folder.glob("recipe*.toml"), key=len_first)
     ]
-    assert json.loads(json.dumps(recipes)) == header.training["recipes"]
+    # Settings that came into being later had no effect then, and have their defaults in both.
+    trained = [Recipe.from_dict(values).to_dict() for values in header.training["recipes"]]
+    assert json.loads(json.dumps(recipes)) == json.loads(json.dumps(trained))
 
 
 def test_the_card_says_what_the_weights_may_be_used_for(folder: Path) -> None:
