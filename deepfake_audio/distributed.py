@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -374,12 +375,12 @@ def _on_ray(
         }
         for shard, name in zip(shards, names, strict=True)
     ]
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = False
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     dataset = data.from_items(rows, override_num_blocks=len(rows)).map(
         _ShardScorer,
         fn_constructor_args=(settings, output),
-        concurrency=min(count, len(rows)),
+        compute=data.ActorPoolStrategy(size=min(count, len(rows))),
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
     )
