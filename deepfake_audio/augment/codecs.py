@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import soundfile
 import soxr
 
 from ..config import SAMPLE_RATE_HZ
 from ..errors import ConfigError, MissingExtraError
+
+LIBSNDFILE = "libsndfile"
+"""Encoder of what FFmpeg may lack."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Codec:
     name : str
         Short name, as in tables.
     encoder, container : str
-        FFmpeg's names.
+        FFmpeg's names; the encoder may also be LIBSNDFILE.
     sample_rate_hz : int
         Rate at which the codec works.
     bit_rates : tuple of int
@@ -44,7 +48,8 @@ CODECS: dict[str, Codec] = {
         ),
         Codec("aac", "aac", "adts", 16_000, (24_000, 32_000, 48_000, 64_000, 96_000)),
         Codec("opus", "libopus", "ogg", 16_000, (8_000, 12_000, 16_000, 24_000, 32_000, 64_000)),
-        Codec("vorbis", "libvorbis", "ogg", 16_000, (32_000, 48_000, 64_000, 96_000)),
+        # Not every build of FFmpeg has libvorbis; libsndfile does, at its usual quality.
+        Codec("vorbis", LIBSNDFILE, "ogg", 16_000),
         Codec("amr-nb", "libopencore_amrnb", "amr", 8_000, (4_750, 7_950, 12_200)),
         Codec("amr-wb", "libvo_amrwbenc", "amr", 16_000, (8_850, 12_650, 23_850)),
         Codec("g722", "g722", "wav", 16_000),
@@ -69,7 +74,8 @@ def import_av() -> Any:
 def available_codecs() -> list[str]:
     """Return the names of the codecs that this build of FFmpeg can encode."""
     av = import_av()
-    return [name for name, codec in CODECS.items() if codec.encoder in av.codecs_available]
+    known = {LIBSNDFILE, *av.codecs_available}
+    return [name for name, codec in CODECS.items() if codec.encoder in known]
 
 
 def transcode(samples: np.ndarray, codec: str, bit_rate: int | None = None) -> np.ndarray:
@@ -98,6 +104,11 @@ def transcode(samples: np.ndarray, codec: str, bit_rate: int | None = None) -> n
     """
     if codec not in CODECS:
         raise ConfigError(f"unknown codec {codec!r}", hint=f"known are {', '.join(CODECS)}")
+    if codec not in available_codecs():
+        raise ConfigError(
+            f"this build of FFmpeg cannot encode {codec}",
+            hint=f"it can {', '.join(available_codecs())}",
+        )
     spec = CODECS[codec]
     signal = samples = np.asarray(samples)  # a memory-mapped slice is not what soxr expects
     if spec.sample_rate_hz != SAMPLE_RATE_HZ:
@@ -114,6 +125,10 @@ def transcode(samples: np.ndarray, codec: str, bit_rate: int | None = None) -> n
 def _encode(signal: np.ndarray, spec: Codec, bit_rate: int | None) -> io.BytesIO:
     av = import_av()
     buffer = io.BytesIO()
+    if spec.encoder == LIBSNDFILE:
+        soundfile.write(buffer, signal, spec.sample_rate_hz, format="OGG", subtype="VORBIS")
+        buffer.seek(0)
+        return buffer
     with av.open(buffer, "w", format=spec.container) as container:
         stream = container.add_stream(spec.encoder, rate=spec.sample_rate_hz)
         stream.layout = "mono"

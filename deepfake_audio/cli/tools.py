@@ -19,6 +19,7 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .robustness import robustness
 from .score import score
 from .train import train
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(evaluate)
 app.command()(train)
 app.command()(score)
+app.command()(robustness)
 
 
 TEST_FIGURES = "test.json"

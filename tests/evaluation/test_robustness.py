@@ -1,0 +1,101 @@
+"""Conditions: what they do to a clip, alike each time; and the table over all of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import make_speech
+from typer.testing import CliRunner
+
+from deepfake_audio.augment.codecs import CODECS
+from deepfake_audio.cli.tools import app
+from deepfake_audio.datasets import load_manifest
+from deepfake_audio.errors import ConfigError
+from deepfake_audio.evaluation.robustness import (
+    CONDITIONS,
+    condition,
+    measure_robustness,
+    robustness_table,
+)
+
+pytest.importorskip("av")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return (make_speech(2.0) * 20_000).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for index in range(8):
+        path = folder / ("bonafide" if index % 2 else "spoof") / f"{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, make_speech(1.5 + 0.2 * index, index), 16_000)
+    (folder / "spoof" / "broken.wav").write_bytes(b"no audio")
+    return folder
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_changes_a_clip_alike_each_time(samples, name):
+    apply = condition(name)
+    once, again = apply(samples, 3), apply(samples, 3)
+    assert once.shape == samples.shape
+    assert once.dtype == np.int16
+    np.testing.assert_array_equal(once, again)
+    assert np.array_equal(once, samples) == (name == "clean")
+
+
+def test_noise_lies_as_far_below_as_it_says(samples):
+    for decibels in (10, 30):
+        noisy = condition(f"noise:{decibels}")(samples, 0).astype(float)
+        noise = noisy - samples
+        ratio = 10 * np.log10(np.square(samples, dtype=float).mean() / np.square(noise).mean())
+        assert ratio == pytest.approx(decibels, abs=0.5)
+
+
+@pytest.mark.parametrize("name", ["", "opus", "a-law:64000", "noise", "noise:x", "clean:1", "mp4"])
+def test_unknown_conditions_are_refused_with_the_known_ones(name):
+    with pytest.raises(ConfigError, match="noise:DECIBELS") as caught:
+        condition(name)
+    assert all(codec in str(caught.value) for codec in CODECS)
+
+
+def test_a_row_for_each_condition(detector, data):
+    clips = load_manifest([data])
+    policies = [detector.policy]
+    clean, again, noisy = measure_robustness(
+        detector, clips, ["clean", "clean", "noise:5"], policies=policies
+    )
+    assert clean.row() == again.row()
+    assert clean.row()["without_score"] == 1  # the broken one, and it costs nothing else
+    assert clean.evaluation.clips["total"] == 9
+    assert 0 <= clean.row()["pooled_eer"] <= 1
+    assert noisy.evaluation.figures["auc"] != clean.evaluation.figures["auc"]
+    lines = robustness_table([clean, noisy]).splitlines()
+    assert len(lines) == 4
+    assert "+0.0" in lines[2]
+    assert lines[3].startswith("| noise:5 |")
+
+
+def test_all_conditions_are_checked_first(detector, data):
+    results = measure_robustness(detector, load_manifest([data]), ["clean", "nosuch"])
+    with pytest.raises(ConfigError, match="nosuch"):
+        next(results)
+
+
+def test_the_command(data, tmp_path: Path):
+    out = tmp_path / "robustness.json"
+    arguments = ["robustness", "--data", str(data), "--model", "unittest", "--device", "cpu"]
+    arguments += ["--condition", "clean", "--condition", "a-law", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "| a-law |" in result.stdout
+    saved = json.loads(out.read_text())
+    assert [row["condition"] for row in saved["rows"]] == ["clean", "a-law"]
+    assert saved["evaluations"][1]["about"]["condition"] == "a-law"
+    wrong = CliRunner().invoke(app, [*arguments, "--condition", "opus"])
+    assert wrong.exit_code == 2
