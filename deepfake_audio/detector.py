@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ from .audio import AudioSource
 from .calibration import probability
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .decoding import DecodeAhead, Decoded
+from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded
 from .errors import ConfigError, DeepfakeAudioError
 from .readahead import read_ahead
 from .report import (
@@ -221,8 +220,9 @@ class Detector:
                 groups,
                 threads=self.workers,
                 max_items=self.workers + 1,
-                max_weight=math.inf,
+                max_weight=READ_AHEAD_BYTES,
                 weigh=lambda _: 0,
+                weigh_item=_group_bytes,
             )
             return
         on_cpu = self.scorer.device.type == "cpu"
@@ -300,6 +300,10 @@ class Detector:
         if p < self.policy.authentic_below:
             return Verdict.LIKELY_AUTHENTIC
         return Verdict.UNCERTAIN
+
+
+def _group_bytes(group: Group) -> int:
+    return sum(item.audio.samples.nbytes for item in group if isinstance(item, Decoded))
 
 
 def _choose_policy(

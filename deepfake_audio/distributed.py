@@ -8,6 +8,7 @@ business: in this process, or by the actors of a Ray cluster.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import io
 import json
@@ -15,11 +16,10 @@ import logging
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from .audio import AudioSource
-from .checkpoint import load_checkpoint
 from .datasets.manifest import AUDIO_SUFFIXES
 from .detector import Detector
 from .errors import ConfigError, DatasetError, DeepfakeAudioError, MissingExtraError
@@ -32,6 +32,10 @@ SHARD_ITEMS = 500
 
 RESULTS_PATTERN = "part-*.parquet"
 """Name of the files that a run leaves in its output folder."""
+
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oss"})
+"""Protocols of stores in which an object is there whole or not at all, and which a manifest on
+this machine may point to."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -88,7 +92,7 @@ class Outcome:
     Attributes
     ----------
     scored, failed : int
-        Recordings with a report, and with an error, in the files made by this run.
+        Recordings with a report, and with an error, in all files: those found finished, too.
     shards, resumed_shards : int
         Shards in all, and those found finished.
     """
@@ -157,7 +161,7 @@ def find_items(source: str) -> list[Item]:
                 and not posixpath.basename(file).startswith(".")
             ]
             items = [Item(file, file) for file in files]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # pyarrow's complaints are ValueErrors
         raise DatasetError(f"cannot be read ({error})", name=source, hint="check it") from error
     if not items:
         raise DatasetError("holds no recordings", name=source, hint="give a folder or a manifest")
@@ -169,28 +173,61 @@ def _is_remote(filesystem: Any) -> bool:
 
 
 def _listed(filesystem: Any, path: str, suffix: str) -> Iterator[Item]:
+    pa = _import("pyarrow")
     with filesystem.open(path, "rb") as file:
         if suffix == ".csv":
-            table = _import("pyarrow.csv").read_csv(file)
-            names = set(table.column_names)
+            texts = {"id": pa.string(), "path": pa.string()}  # 007 is no number
+            options = _import("pyarrow.csv").ConvertOptions(column_types=texts)
+            table = pa.csv.read_csv(file, convert_options=options)
+            schema = table.schema
         else:
             parquet = _import("pyarrow.parquet").ParquetFile(file)
-            names = set(parquet.schema_arrow.names)
-            table = parquet.read(columns=[c for c in ("id", "path") if c in names])
-    ids = table["id"].to_pylist() if "id" in names else None
+            schema = parquet.schema_arrow
+            table = parquet.read(columns=[c for c in ("id", "path") if c in schema.names])
+    ids = table["id"].to_pylist() if "id" in schema.names else None
     whole = str(filesystem.unstrip_protocol(path)) if _is_remote(filesystem) else path
-    if "path" in names:
+    if "path" in schema.names:
         for row, entry in enumerate(map(str, table["path"].to_pylist())):
-            absolute = entry if "://" in entry else posixpath.join(posixpath.dirname(whole), entry)
-            yield Item(str(ids[row]) if ids else entry, absolute)
-    elif suffix == ".parquet" and "audio" in names:
-        count = parquet.metadata.num_rows
-        for row in range(count):
+            yield Item(str(ids[row]) if ids else entry, _resolved(entry, whole))
+    elif suffix == ".parquet" and _holds_audio(schema):
+        for row in range(parquet.metadata.num_rows):
             yield Item(str(ids[row]) if ids else f"{posixpath.basename(path)}:{row}", whole, row)
     else:
         raise DatasetError(
-            "has no column of recordings", name=whole, hint="give it a column path, or audio"
+            "has no column of recordings",
+            name=whole,
+            hint="give it a column path, or audio with a field bytes",
         )
+
+
+def _holds_audio(schema: Any) -> bool:
+    pa = _import("pyarrow")
+    if "audio" not in schema.names:
+        return False
+    kind = schema.field("audio").type
+    return bool(pa.types.is_struct(kind)) and kind.get_field_index("bytes") >= 0
+
+
+def _resolved(entry: str, manifest: str) -> str:
+    """Return where an entry of a manifest lies.
+
+    A manifest that came from elsewhere must not make this machine read its own files, or fetch
+    what somebody else's server offers.
+    """
+    home, remote = posixpath.dirname(manifest), "://" in manifest
+    protocol = entry.partition("://")[0] if "://" in entry else ""
+    if protocol:
+        allowed = {manifest.partition("://")[0]} if remote else OBJECT_STORES
+        fits = protocol in allowed and "::" not in entry
+    else:
+        fits = not remote or not (entry.startswith("/") or ".." in entry.split("/"))
+    if not fits:
+        raise DatasetError(
+            f"lists {entry!r}, where it may not lead",
+            name=manifest,
+            hint="list paths below its own folder, or URLs of its own store",
+        )
+    return entry if protocol else posixpath.join(home, entry)
 
 
 def in_shards(items: Sequence[Item], size: int = SHARD_ITEMS) -> list[Shard]:
@@ -205,37 +242,55 @@ def in_shards(items: Sequence[Item], size: int = SHARD_ITEMS) -> list[Shard]:
 
 def result_name(shard: Shard, settings: Settings, model_sha256: str) -> str:
     """Return the name of a shard's file: another list, model or policy gives another name."""
-    what = json.dumps([[asdict(item) for item in shard.items], model_sha256, asdict(settings)])
+    how = [model_sha256, settings.policy, settings.threshold]  # and not on which device
+    what = json.dumps([[asdict(item) for item in shard.items], how])
     return f"part-{shard.number:06d}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.parquet"
 
 
 class _LazyFile:
-    """A remote recording that is opened by whoever reads it first: a decoding thread."""
+    """A remote recording that is opened by whoever reads it first: a decoding thread.
 
-    def __init__(self, url: str) -> None:
+    A recording that is not there is a finding. A store that cannot be reached is none: it goes
+    into ``outages``, so that no shard is finished without what it would have held.
+    """
+
+    def __init__(self, url: str, outages: list[tuple[str, Exception]]) -> None:
         self.name = url
+        self._outages = outages
         self._file: BinaryIO | None = None
 
     def read(self, size: int = -1) -> bytes:
-        if self._file is None:
-            filesystem, path = _filesystem(self.name)
-            self._file = cast(BinaryIO, filesystem.open(path, "rb"))
-        content = self._file.read(size)
-        if not content:
-            self._file.close()
-        return content
+        try:
+            if self._file is None:
+                filesystem, path = _filesystem(self.name)
+                self._file = cast(BinaryIO, filesystem.open(path, "rb"))
+            content = self._file.read(size)
+            if not content:
+                self._file.close()
+            return content
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            self._outages.append((self.name, error))
+            raise
 
 
-def _sources(items: Iterable[Item]) -> Iterator[AudioSource]:
+def _sources(items: Iterable[Item], outages: list[tuple[str, Exception]]) -> Iterator[AudioSource]:
     """Open recordings as they are needed; a parquet file is read once, front to back."""
     embedded: tuple[str, Iterator[tuple[int, bytes]]] = ("", iter(()))
     for item in items:
         if item.row is None:
-            yield cast(AudioSource, _LazyFile(item.path)) if "://" in item.path else item.path
+            remote = "://" in item.path
+            yield cast(AudioSource, _LazyFile(item.path, outages)) if remote else item.path
             continue
         if embedded[0] != item.path:
             embedded = (item.path, _embedded(item.path, item.row))
-        yield next(content for row, content in embedded[1] if row == item.row)
+        content = next((content for row, content in embedded[1] if row == item.row), None)
+        if content is None:
+            raise DatasetError(
+                "has fewer rows than when it was listed", name=item.path, hint="run again"
+            )
+        yield content
 
 
 def _embedded(path: str, first: int) -> Iterator[tuple[int, bytes]]:
@@ -249,8 +304,9 @@ def _embedded(path: str, first: int) -> Iterator[tuple[int, bytes]]:
             if start + rows > first:
                 at = start
                 for batch in parquet.iter_batches(64, row_groups=[group], columns=["audio"]):
-                    for offset, audio in enumerate(batch.column(0).to_pylist()):
-                        yield at + offset, (audio or {}).get("bytes") or b""
+                    if at + batch.num_rows > first:
+                        for offset, audio in enumerate(batch.column(0).to_pylist()):
+                            yield at + offset, (audio or {}).get("bytes") or b""
                     at += batch.num_rows
             start += rows
 
@@ -308,22 +364,37 @@ def _write(output: str, name: str, rows: list[dict[str, Any]]) -> None:
     _import("pyarrow.parquet").write_table(table, buffer, compression="zstd")
     filesystem, folder = _filesystem(output)
     target = posixpath.join(folder, name)
-    if _is_remote(filesystem):
-        filesystem.pipe_file(target, buffer.getvalue())  # object stores know no half objects
+    protocols = filesystem.protocol
+    if OBJECT_STORES & set([protocols] if isinstance(protocols, str) else protocols):
+        filesystem.pipe_file(target, buffer.getvalue())
         return
-    partial = f"{target}.{os.getpid()}.partial"
-    with open(partial, "wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    partial = f"{target}.partial"  # of a killed run: overwritten by the next
+    filesystem.pipe_file(partial, buffer.getvalue())
+    if _is_remote(filesystem):
+        filesystem.mv(partial, target)
+    else:
+        os.replace(partial, target)
 
 
 def _finished(output: str) -> set[str]:
     filesystem, folder = _filesystem(output)
     filesystem.makedirs(folder, exist_ok=True)
     filesystem.invalidate_cache()
-    return {posixpath.basename(path) for path in filesystem.glob(f"{folder}/{RESULTS_PATTERN}")}
+    try:
+        names = [posixpath.basename(path) for path in filesystem.ls(folder, detail=False)]
+    except FileNotFoundError:  # a bucket has no folder before there is something in it
+        return set()
+    return {name for name in names if fnmatch.fnmatch(name, RESULTS_PATTERN)}
+
+
+def _counts(output: str, name: str) -> tuple[int, int]:
+    """Count the recordings scored and failed in a finished file."""
+    filesystem, folder = _filesystem(output)
+    with filesystem.open(posixpath.join(folder, name), "rb") as file:
+        # Threads of pyarrow's for one small column outlive it, and with it a short process.
+        parquet = _import("pyarrow.parquet").ParquetFile(file, pre_buffer=False)
+        codes = parquet.read(columns=["error_code"], use_threads=False)["error_code"]
+    return int(codes.null_count), len(codes) - int(codes.null_count)
 
 
 def _score_shards(
@@ -331,9 +402,17 @@ def _score_shards(
 ) -> Iterator[tuple[int, int]]:
     """Score shards one after the other, without a pause between; yields (scored, failed)."""
     items = [item for shard in shards for item in shard.items]
-    results = detector.detect_many(_sources(items), names=[item.name for item in items])
+    outages: list[tuple[str, Exception]] = []
+    results = detector.detect_many(_sources(items, outages), names=[item.name for item in items])
     for shard, name in zip(shards, names, strict=True):
         rows = [_row(item, next(results)) for item in shard.items]
+        if outages:
+            where, error = outages[0]
+            raise DatasetError(
+                f"cannot be reached ({type(error).__name__}: {error})",
+                name=where,
+                hint="check network and credentials and run again; finished shards are kept",
+            ) from error
         _write(output, name, rows)
         failed = sum("error_code" in row for row in rows)
         yield len(rows) - failed, failed
@@ -363,7 +442,8 @@ def _on_ray(
     """Score shards on the actors of a Ray cluster: the one RAY_ADDRESS names, or one made here."""
     ray = _import("ray")
     data = _import("ray.data")
-    if not ray.is_initialized():
+    started = not ray.is_initialized()
+    if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     gpus = int(ray.cluster_resources().get("GPU", 0)) if settings.device != "cpu" else 0
     count = workers or gpus or max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -384,8 +464,12 @@ def _on_ray(
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
     )
-    for row in dataset.iter_rows():
-        yield int(row["scored"]), int(row["failed"])
+    try:
+        for row in dataset.iter_rows():
+            yield int(row["scored"]), int(row["failed"])
+    finally:
+        if started:
+            ray.shutdown()
 
 
 def score(
@@ -423,32 +507,46 @@ def score(
     Raises
     ------
     DatasetError, ConfigError, CheckpointError, DeviceError, MissingExtraError
-        Before anything is scored.
+        Before anything is scored; a DatasetError also when a store can no longer be reached.
     """
     if engine not in get_args(Engine):
         raise ConfigError(f"unknown engine {engine!r}", hint="use local or ray")
     settings = settings or Settings()
-    sha256 = load_checkpoint(settings.model).sha256
+    source, output = _absolute(source), _absolute(output)
+    if os.path.exists(settings.model):
+        settings = replace(settings, model=os.path.abspath(settings.model))
+    # Loaded here whatever the engine: wrong settings are said before anything is scored.
+    detector = Detector.load(**asdict(settings), workers=workers or 1)
     shards = in_shards(find_items(source), shard_size)
     finished = _finished(output)
-    named = [(shard, result_name(shard, settings, sha256)) for shard in shards]
+    named = [(shard, result_name(shard, settings, detector.model.sha256)) for shard in shards]
+    if foreign := finished - {name for _, name in named}:
+        raise ConfigError(
+            f"holds results of another list, model, policy or shard size ({min(foreign)})",
+            name=output,
+            hint="choose another folder, or remove them",
+        )
     left = [(shard, name) for shard, name in named if name not in finished]
-    resumed = len(shards) - len(left)
-    counts: list[tuple[int, int]] = []
+    counts = [_counts(output, name) for _, name in named if name in finished]
+    resumed = len(counts)
     if left:
         missing, names = [shard for shard, _ in left], [name for _, name in left]
         if engine == "ray":
             steps = _on_ray(missing, output, names, settings, workers)
         else:
-            detector = Detector.load(**asdict(settings), workers=workers or 1)
             steps = _score_shards(missing, output, names, detector)
         for step in steps:
             counts.append(step)
             if on_progress:
-                on_progress(resumed + len(counts), len(shards))
+                on_progress(len(counts), len(shards))
     return Outcome(
         scored=sum(scored for scored, _ in counts),
         failed=sum(failed for _, failed in counts),
         shards=len(shards),
         resumed_shards=resumed,
     )
+
+
+def _absolute(path: str) -> str:
+    """Return a path that means the same on every worker of this machine; URLs stay."""
+    return path if "://" in path else os.path.abspath(path)

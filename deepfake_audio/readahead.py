@@ -24,6 +24,7 @@ def read_ahead(
     max_items: int,
     max_weight: float,
     weigh: Callable[[R], float],
+    weigh_item: Callable[[T], float] | None = None,
 ) -> Iterator[R]:
     """Apply a function to a stream on threads.
 
@@ -41,6 +42,9 @@ def read_ahead(
         No further item is begun while results that weigh more wait.
     weigh : callable
         Weight of a result, for instance its bytes.
+    weigh_item : callable, optional
+        Weight of an item; while those whose results have not been taken weigh more than
+        ``max_weight``, no further one is. Nothing by default.
 
     Yields
     ------
@@ -54,21 +58,26 @@ def read_ahead(
         line.add_weight(weigh(result))
         return result
 
-    pending: deque[Future[R]] = deque()
+    pending: deque[tuple[Future[R], float]] = deque()
 
     def take() -> R:
-        result = pending.popleft().result()
+        future, _ = pending.popleft()
+        result = future.result()
         line.taken(weigh(result))
         return result
+
+    def full() -> bool:
+        return len(pending) >= max_items or sum(weight for _, weight in pending) > max_weight
 
     started = 0
     try:
         for item in items:
-            pending.append(line.put(item))
+            pending.append((line.put(item), weigh_item(item) if weigh_item else 0.0))
             if started < threads:
                 _Worker(work, line).start()
                 started += 1
-            if len(pending) >= max_items:
+            del item  # what waits is in the line
+            while pending and full():
                 yield take()
         while pending:
             yield take()

@@ -3,7 +3,8 @@
 Recordings become rows of ``(recording, channel, start)``; rows of one window length, whatever
 recording and channel they come from, share batches of one shape; the logits go back to their
 recordings as maps of channels by windows and are reduced there. What a recording scores depends
-on nothing but itself: not on its neighbours, the batch size or the order.
+on nothing but itself: not on its neighbours, the batch size or the order (to rounding, which is
+coarser in bf16).
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def detect(
     def load(*, many: bool) -> Detector:
         from ..detector import Detector
 
-        workers = one_thread_each() if many else 1
+        workers = one_thread_each(device) if many else 1
         return Detector.load(
             model, device=device, policy=policy.value, threshold=threshold, workers=workers
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import EXIT_INTERRUPTED, EXIT_SOME_UNREADABLE
+from . import EXIT_INTERRUPTED, EXIT_NOTHING_SCORED, EXIT_SOME_UNREADABLE
 from .console import (
     DeviceName,
     DeviceOption,
@@ -74,7 +74,7 @@ def score(
 
         settings = distributed.Settings(model, policy.value, threshold, device.value)
         if engine is EngineName.LOCAL and workers is None:
-            workers = one_thread_each()
+            workers = one_thread_each(device)
         try:
             with silent_libraries(), _progress(quiet=quiet) as on_progress:
                 outcome = distributed.score(
@@ -95,6 +95,8 @@ def score(
             f"{outcome.resumed_shards} of {outcome.shards} shards were finished before"
         )
     typer.echo(output)
+    if not outcome.scored:
+        raise typer.Exit(EXIT_NOTHING_SCORED)
     if outcome.failed:
         raise typer.Exit(EXIT_SOME_UNREADABLE)
 

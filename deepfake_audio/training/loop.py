@@ -138,7 +138,8 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
     with torch.no_grad():
         features = branch.frontend(batch.waveforms)
         features = spec_augment(features, optim.freq_mask, optim.time_mask)
-        features = mix_styles(features, optim.style_mix)
+        if optim.style_mix:  # what is off draws no random numbers
+            features = mix_styles(features, optim.style_mix)
     with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
         output = branch.body(features)
     parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)

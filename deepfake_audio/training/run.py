@@ -21,7 +21,7 @@ from ..checkpoint import WEIGHTS_NAME, CheckpointHeader, load_checkpoint, save_c
 from ..config import BranchConfig
 from ..datasets.cache import AudioCache, cache_key, open_cache, select
 from ..datasets.manifest import load_manifest
-from ..errors import DatasetError
+from ..errors import ConfigError, DatasetError
 from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
@@ -237,6 +237,13 @@ def _train_branch(
     cached = prepared.cache.clips
     held_out = hold_out_sources([cached[i] for i in prepared.train], recipe.held_out_sources)
     is_held_out = np.array([cached[i].source in held_out for i in prepared.train], dtype=bool)
+    left = {cached[i].label for i in prepared.train[~is_held_out]}
+    if held_out and (len(left) < 2 or not len(prepared.dev)):
+        raise ConfigError(
+            f"{len(held_out)} sources leave too little: both classes to train on, and a dev split",
+            name="held_out_sources",
+            hint="hold out fewer, or none",
+        )
     looked_at = np.concatenate([prepared.dev, prepared.train[is_held_out]])
     maker = BatchMaker(
         prepared.cache,

@@ -67,8 +67,8 @@ def hold_out_sources(clips: Sequence[Clip], count: int) -> set[str]:
     clips : sequence of Clip
         Of training.
     count : int
-        Sources to choose, of no more than HELD_OUT_CLIPS clips a class; half of them with both
-        classes where there are so many. The choice depends on their names alone.
+        Most sources to choose, of no more than HELD_OUT_CLIPS clips a class; half of them with
+        both classes where there are so many. The same clips always give the same choice.
     """
     sizes = Counter((clip.source, clip.label) for clip in clips)
     names = sorted({clip.source for clip in clips}, key=lambda name: zlib.crc32(name.encode()))
@@ -185,7 +185,8 @@ class BatchMaker:
             samples, family = draw(rng, touched[position])
             if touched[position] and rng.random() < self.augment.trim:
                 samples = trim_edges(samples, rng)
-            if touched[position] and rng.random() < self.augment.speed:
+            speed = self.augment.speed  # what is off draws no random numbers
+            if speed and touched[position] and rng.random() < speed:
                 change = self.augment.speed_change
                 factor = float(np.exp(rng.uniform(np.log1p(-change), np.log1p(change))))
                 crop = _crop(samples, int(np.ceil(n_samples * factor)) + 64, rng)

@@ -34,7 +34,8 @@ def score_cached(
     np.ndarray, float64, shape (len(indices),)
         Log-likelihood ratios under the header's calibration, high = synthetic.
     """
-    scorer = Scorer(network, header, next(network.parameters()).device)
+    # In fp32: what is fitted to these scores must not depend on the machine.
+    scorer = Scorer(network, header, next(network.parameters()).device, precision="fp32")
     scores: list[float] = []
     for first in range(0, len(indices), _CHUNK):
         chunk = [as_float(cache[i])[None] for i in indices[first : first + _CHUNK]]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from deepfake_audio.datasets.cache import AudioCache
 from deepfake_audio.datasets.manifest import Clip
 from deepfake_audio.errors import CheckpointError, ConfigError, DatasetError
 from deepfake_audio.training import Recipe, Sources, train
+from deepfake_audio.training import run as run_module
 from deepfake_audio.training.loop import (
     LOG_NAME,
     STATE_NAME,
@@ -152,17 +154,31 @@ def test_held_out_sources_have_both_classes_first_and_are_never_large() -> None:
     assert hold_out_sources(both, 0) == set()
 
 
-def test_held_out_sources_are_looked_at_and_not_trained_on(data: Path, tmp_path: Path) -> None:
+def test_held_out_sources_are_looked_at_and_not_trained_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = data.read_text().splitlines()
     more = [line.replace(",s0,", ",away,") if ",s0," in line else line for line in text]
     table = data.with_name("more.csv")
     table.write_text("\n".join(more))
     recipe = dataclasses.replace(TINY, held_out_sources=1)
+    trained_on: set[str] = set()
+
+    class Watched(BatchMaker):
+        def __init__(self, cache: AudioCache, indices: np.ndarray, **options: Any) -> None:
+            trained_on.update(cache.clips[i].source for i in indices)
+            super().__init__(cache, indices, **options)
+
+    monkeypatch.setattr(run_module, "BatchMaker", Watched)
     train(recipe, Sources([table]), tmp_path / "out", say=lambda _: None)
+    assert len(trained_on) == 2  # of three
     entries = [json.loads(line) for line in (tmp_path / "out" / LOG_NAME).read_text().splitlines()]
     looks = [entry["dev"] for entry in entries if "dev" in entry]
     assert looks
     assert all("pooled_eer_with_held_out" in look for look in looks)
+    everything = dataclasses.replace(TINY, held_out_sources=9)
+    with pytest.raises(ConfigError, match="hold out fewer"):
+        train(everything, Sources([table]), tmp_path / "other", say=lambda _: None)
 
 
 def test_losses_ignore_what_they_do_not_apply_to() -> None:
