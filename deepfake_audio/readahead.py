@@ -69,18 +69,21 @@ def read_ahead(
     def full() -> bool:
         return len(pending) >= max_items or sum(weight for _, weight in pending) > max_weight
 
-    started = 0
+    workers: list[_Worker[T, R]] = []
     try:
         for item in items:
             pending.append((line.put(item), weigh_item(item) if weigh_item else 0.0))
-            if started < threads:
-                _Worker(work, line).start()
-                started += 1
+            if len(workers) < threads:
+                workers.append(_Worker(work, line))
+                workers[-1].start()
             del item  # what waits is in the line
             while pending and full():
                 yield take()
         while pending:
             yield take()
+        line.close()
+        for worker in workers:  # with nothing left to do
+            worker.join()
     finally:
         line.close()
 

@@ -16,9 +16,10 @@ import pytest
 
 from deepfake_audio import distributed
 from deepfake_audio.detector import Detector
-from deepfake_audio.distributed import Settings, find_items, in_shards, score
+from deepfake_audio.distributed import Settings, score
 from deepfake_audio.errors import ConfigError, DatasetError, DeepfakeAudioError
 from deepfake_audio.report import Report
+from deepfake_audio.shards import RESULTS_PATTERN, find_items, in_shards
 
 pq = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
@@ -81,7 +82,7 @@ def test_a_folder_gives_a_row_for_each_recording(recordings: Path, tmp_path: Pat
 def test_finished_shards_are_left_alone(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     score(str(recordings), str(out), settings=UNITTEST, shard_size=3)
-    files = sorted(out.glob(distributed.RESULTS_PATTERN))
+    files = sorted(out.glob(RESULTS_PATTERN))
     written = {file: file.stat().st_mtime_ns for file in files}
     files[1].unlink()
     again = score(str(recordings), str(out), settings=UNITTEST, shard_size=3)
