@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..audio import AudioSource, decode
 from ..augment import NO_AUGMENTATION, ChannelSimulator, SoundBank
@@ -110,8 +111,6 @@ def condition(name: str, bank: SoundBank | None = None) -> Callable[[Samples, in
     simulate = ChannelSimulator(config, bank or SoundBank())
 
     def apply(samples: Samples, seed: int) -> Samples:
-        import torch
-
         waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)[None]
         return to_int16(simulate(waveform, [np.random.default_rng(seed)])[0].numpy())
 
