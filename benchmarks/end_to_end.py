@@ -24,8 +24,8 @@ from deepfake_audio.benchmarking import (
     total_seconds,
 )
 from deepfake_audio.detector import Detector
-from deepfake_audio.scoring import MIN_ACTIVE_SHARE
-from deepfake_audio.windows import active_share, cut, frame_activity, window_starts
+from deepfake_audio.scoring import is_sounding
+from deepfake_audio.windows import activity, cut, frame_moments, in_windows, window_starts
 
 
 @torch.inference_mode()
@@ -35,7 +35,7 @@ def plain_llr(detector: Detector, clip: bytes) -> float:
     samples, _ = soundfile.read(io.BytesIO(clip), dtype="float32", always_2d=True)
     samples = samples.T  # (1, samples)
     length, starts = window_starts(samples.shape[1], header.windows)
-    sounding = active_share(frame_activity(samples), starts, length)[0] >= MIN_ACTIVE_SHARE
+    sounding = is_sounding(activity(in_windows(frame_moments(samples), starts, length)))[0]
     if not sounding.any():
         return float("nan")
     windows = torch.from_numpy(cut(samples, header.windows)[0, sounding])  # (windows, length)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
 from .audio import AudioSource
-from .calibration import probability
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
 from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded
-from .errors import ConfigError, DeepfakeAudioError
+from .errors import DeepfakeAudioError
+from .judging import Judge, choose_policy
 from .readahead import read_ahead
-from .report import (
-    InputInfo,
-    ModelInfo,
-    PolicyInfo,
-    Reason,
-    Report,
-    Segment,
-    Timing,
-    Verdict,
-)
+from .report import ModelInfo, Report
 from .scoring import Precision, Score, Scorer, in_groups, resolve_device
+from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
 """Inputs are scored together until they have this many windows, ..."""
@@ -80,13 +72,25 @@ class Detector:
         workers: int = 1,
     ) -> None:
         header = checkpoint.header
-        self.policy = _choose_policy(header.policies, policy, threshold)
+        self.judge = Judge(
+            choose_policy(header.policies, policy, threshold),
+            ModelInfo(header.name, header.version, checkpoint.sha256),
+        )
         self.limits = limits or Limits()
-        self.model = ModelInfo(header.name, header.version, checkpoint.sha256)
         self.scorer = Scorer(
             checkpoint.network, header, resolve_device(device), precision=precision
         )
         self.workers = workers
+
+    @property
+    def policy(self) -> Policy:
+        """The operating point in force."""
+        return self.judge.policy
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which model speaks."""
+        return self.judge.model
 
     @classmethod
     def load(
@@ -206,6 +210,52 @@ class Detector:
             for item in group:
                 yield self._report(item, next(score)) if isinstance(item, Decoded) else item
 
+    def _report(self, item: Decoded, score: Score) -> Report:
+        audio = item.audio
+        return self.judge.report(audio.info, audio.flags, score, decode_s=item.elapsed_s)
+
+    def stream(
+        self,
+        sample_rate_hz: int,
+        channels: int = 1,
+        *,
+        name: str = "<stream>",
+        config: StreamConfig | None = None,
+    ) -> Stream:
+        """Listen to one live recording.
+
+        For many at a time, open them in one :meth:`stream_pool`.
+
+        Parameters
+        ----------
+        sample_rate_hz : int
+            Of the chunks that will come, hertz.
+        channels : int
+            Scored separately; the most suspicious one decides.
+        name : str
+            What the report calls the stream.
+        config : StreamConfig, optional
+            Time between events, what they are about, patience with late chunks.
+
+        Raises
+        ------
+        LimitExceededError
+            If the rate or the number of channels is out of range.
+
+        Examples
+        --------
+        >>> stream = detector.stream(48_000)  # doctest: +SKIP
+        >>> for chunk in chunks:  # doctest: +SKIP
+        ...     for event in stream.feed(chunk):
+        ...         print(event.time_s, event.verdict, event.p_synthetic)
+        >>> report = stream.close()  # doctest: +SKIP
+        """
+        return self.stream_pool(config).open(sample_rate_hz, channels, name=name)
+
+    def stream_pool(self, config: StreamConfig | None = None) -> StreamPool:
+        """Return a pool in which many live recordings share batches."""
+        return StreamPool(self.scorer, self.judge, config or StreamConfig())
+
     def _scored(self, decoded: DecodeAhead) -> Iterator[tuple[Group, list[Score]]]:
         """Yield groups of inputs, in order, with a score for each that could be decoded."""
 
@@ -234,98 +284,9 @@ class Detector:
     def _n_windows(self, item: Decoded | DeepfakeAudioError) -> int:
         return self.scorer.n_windows(item.audio.samples) if isinstance(item, Decoded) else 0
 
-    def _report(self, item: Decoded, score: Score) -> Report:
-        info, policy = item.audio.info, self.policy
-        reason = score.reason
-        if reason is Reason.TOO_SHORT and "truncated" in item.audio.flags:
-            reason = Reason.UNREADABLE_PART
-        # A number without speech behind it would only mislead.
-        llr = None if reason is Reason.NO_SPEECH or score.llr is None else round(score.llr, 4)
-        p = None if llr is None else self._probability(llr)
-        verdict = self._verdict(p, reason)
-        warnings = list(item.audio.flags)
-        if verdict is not Verdict.LIKELY_SYNTHETIC and self._has_synthetic_part(score):
-            warnings.append("mixed_segments")
-            if verdict is Verdict.LIKELY_AUTHENTIC:
-                verdict = Verdict.UNCERTAIN  # much genuine speech does not clear the rest
-        return Report(
-            input=InputInfo(
-                name=info.name,
-                sha256=info.sha256,
-                format=info.format,
-                sample_rate_hz=info.sample_rate_hz,
-                channels=info.channels,
-                duration_s=round(info.duration_s, 3),
-                speech_s=round(score.speech_s, 3),
-            ),
-            verdict=verdict,
-            reason=reason,
-            p_synthetic=p,
-            llr_synthetic=llr,
-            policy=PolicyInfo(
-                policy.name, policy.threshold, policy.expected_fpr, policy.prior_synthetic
-            ),
-            warnings=tuple(warnings),
-            segments=self._segments(score),
-            model=self.model,
-            timing_ms=Timing(round(item.elapsed_s * 1e3, 1), round(score.elapsed_s * 1e3, 1)),
-        )
-
-    def _has_synthetic_part(self, score: Score) -> bool:
-        """Tell whether some seconds in a row reach the threshold, whatever the whole does."""
-        peak = score.peak_llr
-        return peak is not None and self._probability(peak) >= self.policy.threshold
-
-    def _segments(self, score: Score) -> tuple[Segment, ...]:
-        found = score.segments
-        p = probability(found.llr, self.policy.prior_synthetic)
-        columns = (
-            found.channel.tolist(),
-            found.start_s.round(3).tolist(),
-            found.end_s.round(3).tolist(),
-            p.round(6).tolist(),
-            found.llr.round(4).tolist(),
-        )
-        return tuple(Segment(*row) for row in zip(*columns, strict=True))
-
-    def _probability(self, llr: float) -> float:
-        # Rounded before it meets the threshold, so that what is printed explains the verdict.
-        return round(float(probability(llr, self.policy.prior_synthetic)), 6)
-
-    def _verdict(self, p: float | None, reason: Reason | None) -> Verdict:
-        if p is None or reason is not None:
-            return Verdict.INCONCLUSIVE
-        if p >= self.policy.threshold:
-            return Verdict.LIKELY_SYNTHETIC
-        if p < self.policy.authentic_below:
-            return Verdict.LIKELY_AUTHENTIC
-        return Verdict.UNCERTAIN
-
 
 def _group_bytes(group: Group) -> int:
     return sum(item.audio.samples.nbytes for item in group if isinstance(item, Decoded))
-
-
-def _choose_policy(
-    known: Mapping[str, Policy], policy: str | Policy, threshold: float | None
-) -> Policy:
-    if isinstance(policy, str):
-        if policy not in known:
-            raise ConfigError(
-                f"unknown policy {policy!r}", hint=f"this model has {', '.join(known)}"
-            )
-        policy = known[policy]
-    if threshold is None:
-        return policy
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"must lie in [0, 1], not {threshold:g}", name="threshold")
-    # What the policy's threshold cost on genuine speech says nothing about another one.
-    return Policy(
-        name="custom",
-        threshold=threshold,
-        authentic_below=min(policy.authentic_below, threshold),
-        prior_synthetic=policy.prior_synthetic,
-    )
 
 
 def detect(

@@ -16,6 +16,7 @@ FLAGS = (
     "dc_offset",
     "extra_audio_tracks",
     "invalid_samples",
+    "lost_audio",
     "narrow_band",
     "noisy",
     "short",
@@ -95,7 +96,7 @@ def _count_clipped(block: Samples, magnitude: Samples) -> int:
     A recording that was clipped and then turned down has plateaus below full scale; a codec
     rounds plateaus off, and leaves samples at full scale.
     """
-    peaks = magnitude.max(axis=0)  # (channels,)
+    peaks = magnitude.max(axis=0, initial=0.0)  # (channels,)
     # Near -20 dBFS and below, flat tops are quantisation rather than overload.
     floor = np.where(peaks > 0.1, np.minimum(0.97 * peaks, _FULL_SCALE), np.inf)
     rows, channels = np.divmod(
@@ -125,8 +126,8 @@ def quality_flags(samples: Samples, sample_rate_hz: int, meter: SampleMeter) -> 
     Returns
     -------
     set of str
-        Members of :data:`FLAGS`; all but ``truncated`` and ``extra_audio_tracks``,
-        which only the reader knows.
+        Members of :data:`FLAGS`; all but ``truncated``, ``extra_audio_tracks`` and
+        ``lost_audio``, which only the reader knows.
     """
     flags = set()
     if samples.shape[1] < SHORT_S * SAMPLE_RATE_HZ:

@@ -28,8 +28,9 @@ from .windows import (
     FloatArray,
     IntArray,
     active_seconds,
-    active_share,
-    frame_activity,
+    activity,
+    frame_moments,
+    in_windows,
     sliding,
     window_starts,
 )
@@ -119,19 +120,49 @@ class _Plan:
     samples: FloatArray  # (channels, samples)
     length: int
     starts: IntArray  # (windows,)
-    active: BoolArray  # (channels, frames)
+    active: BoolArray  # (channels, windows, frames)
     sounding: BoolArray  # (channels, windows)
 
     @classmethod
     def of(cls, samples: FloatArray, config: WindowConfig) -> _Plan:
         length, starts = window_starts(samples.shape[1], config)
-        active = frame_activity(samples)
-        sounding = active_share(active, starts, length) >= MIN_ACTIVE_SHARE
-        return cls(samples, length, starts, active, sounding)
+        active = activity(in_windows(frame_moments(samples), starts, length))
+        return cls(samples, length, starts, active, is_sounding(active))
 
-    @property
-    def duration_s(self) -> float:
-        return float(self.samples.shape[1] / SAMPLE_RATE_HZ)
+
+def is_sounding(active: BoolArray) -> BoolArray:
+    """Tell windows worth a question to the network from pauses; drops the last axis, frames."""
+    enough: BoolArray = active.sum(axis=-1) >= MIN_ACTIVE_SHARE * max(active.shape[-1], 1)
+    return enough
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the windows of one recording.
+
+    Attributes
+    ----------
+    duration_s : float
+        Length of the recording.
+    length : int
+        Samples in a window.
+    starts : ndarray of int, shape (windows,)
+        Their first samples.
+    sounding, speech : ndarray of bool, shape (channels, windows)
+        Which were heard by the network, and which it takes for speech.
+    llr : ndarray, shape (channels, windows)
+        Log-likelihood ratio of those that were heard.
+    speech_s : ndarray, shape (channels,)
+        Seconds of active audio in speech windows.
+    """
+
+    duration_s: float
+    length: int
+    starts: IntArray
+    sounding: BoolArray
+    speech: BoolArray
+    llr: FloatArray
+    speech_s: FloatArray
 
 
 class Scorer:
@@ -204,9 +235,34 @@ class Scorer:
         # Nearly all time goes into windows; a recording without any still costs its plan.
         elapsed_s = (time.perf_counter() - began) * (counts + 1) / (counts.sum() + counts.size)
         return [
-            _conclude(plan, llr[start:stop], is_speech[start:stop], float(cost))
+            conclude(_evidence(plan, llr[start:stop], is_speech[start:stop]), float(cost))
             for plan, start, stop, cost in zip(plans, stops - counts, stops, elapsed_s, strict=True)
         ]
+
+    def hear(self, windows: Sequence[FloatArray]) -> tuple[FloatArray, BoolArray]:
+        """Score single windows, whatever they come from.
+
+        Parameters
+        ----------
+        windows : sequence of ndarray of float32, shape (samples,)
+            Lengths may differ; those of one length share batches.
+
+        Returns
+        -------
+        llr, is_speech : ndarray, shape (windows,)
+            Log-likelihood ratio, and whether the network takes the window for speech.
+
+        Raises
+        ------
+        CheckpointError
+            If the network gives a score that is not a finite number.
+        """
+
+        def fill(batch: FloatArray, chosen: IntArray) -> None:
+            for row, index in enumerate(chosen):
+                batch[row] = windows[index]
+
+        return self._batches(np.array([len(w) for w in windows], dtype=np.int64), fill)
 
     def _run(self, plans: Sequence[_Plan], counts: IntArray) -> tuple[FloatArray, BoolArray]:
         """Return the LLR and the speech gate of every sounding window, both shaped (rows,)."""
@@ -218,16 +274,25 @@ class Scorer:
         start = np.concatenate(
             [plan.starts[windows] for plan, (_, windows) in zip(plans, where, strict=True)]
         )
-        length = np.array([plan.length for plan in plans])[recording]
-        logits = np.empty(recording.size)
-        speech = np.empty(recording.size)
+
+        def fill(batch: FloatArray, chosen: IntArray) -> None:
+            _gather(batch, plans, recording[chosen], channel[chosen], start[chosen])
+
+        return self._batches(np.array([plan.length for plan in plans])[recording], fill)
+
+    def _batches(
+        self, length: IntArray, fill: Callable[[FloatArray, IntArray], None]
+    ) -> tuple[FloatArray, BoolArray]:
+        """Run windows of the given lengths; ``fill`` copies some of one length into a batch."""
+        logits = np.empty(length.size)
+        speech = np.empty(length.size)
         for bucket in np.unique(length):
             rows = np.flatnonzero(length == bucket)
             batch = np.empty((min(self.batch_windows, rows.size), bucket), dtype=np.float32)
             for size in batch_sizes(rows.size, self.batch_windows):
                 chosen, rows = rows[:size], rows[size:]
-                _gather(batch, plans, recording[chosen], channel[chosen], start[chosen])
-                logits[chosen], speech[chosen] = self._forward(batch[: chosen.size])
+                fill(batch[:size], chosen)
+                logits[chosen], speech[chosen] = self._forward(batch[:size])
         if not (np.isfinite(logits).all() and np.isfinite(speech).all()):
             raise CheckpointError(
                 "the network gave a score that is not a finite number", name=self.header.name
@@ -256,19 +321,32 @@ def _gather(
         batch[low:high] = windows[channel[low:high], start[low:high]]
 
 
-def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: float) -> Score:
-    """Reduce the sounding windows of one recording, both arguments shaped (rows,), to its score."""
-    llr = np.zeros(plan.sounding.shape)  # (channels, windows)
+def _evidence(plan: _Plan, rows: FloatArray, speech_rows: BoolArray) -> Evidence:
+    """Put the sounding windows of one recording, both arguments shaped (rows,), in their places."""
+    llr = np.zeros(plan.sounding.shape)
     llr[plan.sounding] = rows
     speech = np.zeros_like(plan.sounding)
     speech[plan.sounding] = speech_rows
-    heard, spoken = plan.sounding.sum(axis=1), speech.sum(axis=1)  # (channels,)
-    speech_s = active_seconds(plan.active, plan.starts, plan.length, speech)
+    return Evidence(
+        duration_s=plan.samples.shape[1] / SAMPLE_RATE_HZ,
+        length=plan.length,
+        starts=plan.starts,
+        sounding=plan.sounding,
+        speech=speech,
+        llr=llr,
+        speech_s=active_seconds(plan.active, plan.starts, speech),
+    )
+
+
+def conclude(evidence: Evidence, elapsed_s: float = 0.0) -> Score:
+    """Reduce the windows of one recording to its score."""
+    llr, speech, speech_s = evidence.llr, evidence.speech, evidence.speech_s
+    heard, spoken = evidence.sounding.sum(axis=1), speech.sum(axis=1)  # (channels,)
     plain = (spoken >= MIN_SPEECH_SHARE * heard) | (speech_s >= PLAIN_SPEECH_S)
     has_speech = (spoken > 0) & plain
 
     reason = None
-    if plan.duration_s < MIN_SPEECH_S:
+    if evidence.duration_s < MIN_SPEECH_S:
         reason = Reason.TOO_SHORT
     elif not has_speech.any():
         reason = Reason.NO_SPEECH
@@ -278,17 +356,17 @@ def _conclude(plan: _Plan, rows: FloatArray, speech_rows: BoolArray, elapsed_s: 
     # The suspicious channel decides; a channel with next to no speech only if there is no other.
     eligible = has_speech & (speech_s >= MIN_SPEECH_S)
     eligible = eligible if eligible.any() else has_speech if has_speech.any() else heard > 0
-    chosen = speech if has_speech.any() else plan.sounding
+    chosen = speech if has_speech.any() else evidence.sounding
     mean = np.where(chosen, llr, 0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
     channel, window = np.nonzero(speech)
-    start_s = plan.starts[window] / SAMPLE_RATE_HZ
+    start_s = evidence.starts[window] / SAMPLE_RATE_HZ
     return Score(
         llr=float(mean[eligible].max()) if eligible.any() else None,
         peak_llr=_peak(llr, speech),
         reason=reason,
         speech_s=float(speech_s.max(initial=0.0)),
         segments=SegmentScores(
-            channel, start_s, start_s + plan.length / SAMPLE_RATE_HZ, llr[channel, window]
+            channel, start_s, start_s + evidence.length / SAMPLE_RATE_HZ, llr[channel, window]
         ),
         elapsed_s=elapsed_s,
     )

@@ -25,9 +25,9 @@ SILENCE_DBFS = -80.0
 """Frames below this level are silent whatever surrounds them (RMS, 0 dB is full scale)."""
 
 DYNAMIC_RANGE_DB = 40.0
-"""Frames this far below the loud frames of their channel are pauses."""
+"""Frames this far below the loud frames of their window are pauses."""
 
-_LOUD_PERCENTILE = 95.0
+_LOUD_SHARE = 0.95
 _MIN_POWER = 10 ** (SILENCE_DBFS / 10)
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -43,8 +43,9 @@ def seconds_to_samples(seconds: float) -> int:
 def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     """Lay windows of one length over a recording.
 
-    A single window lies in the middle; several are spread evenly from the first to the last
-    sample.
+    A single window lies in the middle. Several lie on a grid from the first sample, so that a
+    live stream can be cut before its end is known; one more takes in the end if the grid leaves
+    ``step_s`` or more of it. All begin at whole frames of the energy gate.
 
     Parameters
     ----------
@@ -63,18 +64,18 @@ def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
     Examples
     --------
     >>> window_starts(16_000 * 7, WindowConfig(window_s=4.0, hop_s=2.0))
-    (64000, array([    0, 24000, 48000]))
+    (64000, array([    0, 32000, 48000]))
     """
+    step = seconds_to_samples(config.step_s)
     if n_samples > seconds_to_samples(config.single_s):
         length = seconds_to_samples(config.window_s)
-        slack = n_samples - length
-        count = -(-slack // seconds_to_samples(config.hop_s)) + 1
-        return length, np.linspace(0, slack, count).round().astype(np.int64)
-    step = seconds_to_samples(config.step_s)
+        last = (n_samples - length) // FRAME * FRAME
+        starts = np.arange(0, last + 1, seconds_to_samples(config.hop_s), dtype=np.int64)
+        return length, starts if last - starts[-1] < step else np.append(starts, last)
     length = n_samples // step * step
     if length < max(seconds_to_samples(config.min_window_s), 1):
         return 0, np.zeros(0, dtype=np.int64)
-    return length, np.array([(n_samples - length) // 2], dtype=np.int64)
+    return length, np.array([(n_samples - length) // 2 // FRAME * FRAME], dtype=np.int64)
 
 
 def cut(samples: FloatArray, config: WindowConfig) -> FloatArray:
@@ -116,12 +117,8 @@ def sliding(samples: FloatArray, length: int) -> FloatArray:
     return np.lib.stride_tricks.sliding_window_view(samples, length, axis=-1)
 
 
-def frame_activity(samples: FloatArray) -> BoolArray:
-    """Tell sound from silence and pauses, by level, every 10 ms.
-
-    A frame is active when it is above -80 dBFS and at most 40 dB below the loud frames of its
-    channel (the 95th percentile of those that are not silent, so that a click sets no standard).
-    A constant offset is no sound.
+def frame_moments(samples: FloatArray) -> FloatArray:
+    """Return mean and mean square of each frame of 10 ms.
 
     Parameters
     ----------
@@ -130,61 +127,77 @@ def frame_activity(samples: FloatArray) -> BoolArray:
 
     Returns
     -------
-    ndarray of bool, shape (channels, samples // 160)
-        Whether each frame is active.
+    ndarray, shape (2, channels, samples // 160)
     """
     channels, n = samples.shape
     frames = samples[:, : n // FRAME * FRAME].reshape(channels, -1, FRAME)
-    if not frames.shape[1]:
-        return np.zeros((channels, 0), dtype=np.bool_)
-    # Mean of (x - offset)^2, expanded so that no copy of the recording is made.
-    offset = frames.mean(axis=(1, 2), dtype=np.float64)[:, None]
-    square = np.einsum("cfs,cfs->cf", frames, frames) / FRAME
-    power = square - 2 * offset * frames.mean(axis=2) + offset**2
-    audible = power > _MIN_POWER
-    loud = [
-        np.percentile(row[heard], _LOUD_PERCENTILE) if heard.any() else 0.0
-        for row, heard in zip(power, audible, strict=True)
-    ]
-    floor = np.asarray(loud)[:, None] * 10 ** (-DYNAMIC_RANGE_DB / 10)
-    active: BoolArray = audible & (power >= floor)
-    return active
+    moments: FloatArray = np.stack(
+        [frames.mean(axis=2), np.einsum("cfs,cfs->cf", frames, frames) / FRAME]
+    )
+    return moments
 
 
-def active_share(active: BoolArray, starts: IntArray, length: int) -> FloatArray:
-    """Return the share of active frames in each window.
+def in_windows(frames: FloatArray, starts: IntArray, length: int) -> FloatArray:
+    """Lay what is known of each frame out by window.
 
     Parameters
     ----------
-    active : ndarray of bool, shape (channels, frames)
-        From :func:`frame_activity`.
-    starts : ndarray of int, shape (windows,)
-        First samples, from :func:`window_starts`.
-    length : int
-        Samples in a window.
+    frames : ndarray, shape (..., frames)
+        One value each.
+    starts, length
+        The windows in samples, from :func:`window_starts`.
 
     Returns
     -------
-    ndarray, shape (channels, windows)
-        Shares between 0 and 1.
+    ndarray, shape (..., windows, frames in a window)
     """
-    first, last = _frame_range(starts, length, active.shape[-1])
-    total = np.cumsum(np.pad(active, ((0, 0), (1, 0))), axis=-1, dtype=np.int64)
-    share: FloatArray = (total[:, last] - total[:, first]) / np.maximum(last - first, 1)
-    return share
+    if not length:
+        return np.zeros((*frames.shape[:-1], 0, 0), dtype=frames.dtype)
+    laid: FloatArray = sliding(frames, length // FRAME)[..., starts // FRAME, :]
+    return laid
 
 
-def active_seconds(
-    active: BoolArray, starts: IntArray, length: int, chosen: BoolArray
-) -> FloatArray:
+def activity(moments: FloatArray) -> BoolArray:
+    """Tell sound from silence and pauses, by level.
+
+    A frame is active when it is above -80 dBFS and at most 40 dB below the loud frames of its
+    window (the 95th percentile of those that are not silent, so that a click sets no standard).
+    A constant offset is no sound. Windows are judged apart: what comes later changes nothing.
+
+    Parameters
+    ----------
+    moments : ndarray, shape (2, ..., frames)
+        Mean and mean square of the frames of each window, from :func:`frame_moments`.
+
+    Returns
+    -------
+    ndarray of bool, shape (..., frames)
+        Whether each frame is active.
+    """
+    mean, square = moments.astype(np.float64)
+    n_frames = mean.shape[-1]
+    if not mean.size:
+        return np.zeros(mean.shape, dtype=np.bool_)
+    offset = mean.mean(axis=-1, keepdims=True)
+    power = square - 2 * offset * mean + offset**2  # mean of (x - offset)^2
+    audible = power > _MIN_POWER
+    count = audible.sum(axis=-1, keepdims=True)
+    # The audible frames are the last ones in order.
+    rank = n_frames - 1 - np.floor((1 - _LOUD_SHARE) * count).astype(np.int64)
+    loud = np.take_along_axis(np.sort(power, axis=-1), np.maximum(rank, 0), axis=-1)
+    active: BoolArray = audible & (power >= loud * 10 ** (-DYNAMIC_RANGE_DB / 10))
+    return active
+
+
+def active_seconds(active: BoolArray, starts: IntArray, chosen: BoolArray) -> FloatArray:
     """Return the seconds of active audio under the chosen windows, overlaps counted once.
 
     Parameters
     ----------
-    active : ndarray of bool, shape (channels, frames)
-        From :func:`frame_activity`.
-    starts, length
-        The windows, as in :func:`active_share`.
+    active : ndarray of bool, shape (channels, windows, frames)
+        From :func:`activity`.
+    starts : ndarray of int, shape (windows,)
+        First samples, from :func:`window_starts`.
     chosen : ndarray of bool, shape (channels, windows)
         Which windows count.
 
@@ -193,20 +206,10 @@ def active_seconds(
     ndarray, shape (channels,)
         Seconds.
     """
-    channels, n_frames = active.shape
-    first, last = _frame_range(starts, length, n_frames)
-    # A window adds one where it starts and takes it back where it ends; the running sum is the
-    # number of chosen windows over each frame.
-    edges = np.zeros((channels, n_frames + 1), dtype=np.int64)
-    row = np.arange(channels)[:, None]
-    np.add.at(edges, (row, first[None]), chosen)
-    np.subtract.at(edges, (row, last[None]), chosen)
-    covered = np.cumsum(edges, axis=-1)[:, :n_frames] > 0
-    seconds: FloatArray = (active & covered).sum(axis=-1) * FRAME_S
+    channels, _, in_window = active.shape
+    first = starts // FRAME
+    covered = np.zeros((channels, int(first.max(initial=0)) + in_window), dtype=np.bool_)
+    channel, window, frame = np.nonzero(active & chosen[..., None])
+    covered[channel, first[window] + frame] = True
+    seconds: FloatArray = covered.sum(axis=-1) * FRAME_S
     return seconds
-
-
-def _frame_range(starts: IntArray, length: int, n_frames: int) -> tuple[IntArray, IntArray]:
-    """Return the first and one past the last frame of each window, both shaped (windows,)."""
-    first = np.minimum(starts // FRAME, n_frames)
-    return first, np.minimum(first + length // FRAME, n_frames)

@@ -9,9 +9,10 @@ from deepfake_audio.config import WindowConfig
 from deepfake_audio.windows import (
     FRAME,
     active_seconds,
-    active_share,
+    activity,
     cut,
-    frame_activity,
+    frame_moments,
+    in_windows,
     sliding,
     window_starts,
 )
@@ -49,9 +50,12 @@ def test_windows_lie_inside_and_cover(n_samples: int, config: WindowConfig) -> N
     assert (gaps > 0).all()
     assert (gaps <= config.hop_s * RATE + 1).all()
     unheard = starts[0] + n_samples - (starts[-1] + length)
-    assert unheard < step
-    if starts.size > 1:
-        assert unheard == 0
+    assert unheard < step + FRAME
+    assert (starts % FRAME == 0).all()
+    # What has been heard of a stream stays where it is when more comes.
+    later = window_starts(n_samples + 7 * RATE, config)[1]
+    if starts.size > 2:
+        np.testing.assert_array_equal(later[: starts.size - 1], starts[:-1])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,8 @@ def test_windows_lie_inside_and_cover(n_samples: int, config: WindowConfig) -> N
         (3.99, 3.75, 1),
         (4, 4, 1),
         (6, 6, 1),
-        (6.1, 4, 3),
+        (6.1, 4, 2),
+        (6.5, 4, 3),
     ],
 )
 def test_known_layouts(seconds: float, length_s: float, count: int) -> None:
@@ -92,49 +97,54 @@ def tone(seconds: float, level_db: float) -> np.ndarray:
     return (np.sqrt(2) * 10 ** (level_db / 20) * np.sin(2 * np.pi * 400 * time)).astype(np.float32)
 
 
+def whole(samples: np.ndarray) -> np.ndarray:
+    """Activity with the whole recording as one window, (channels, frames)."""
+    return activity(frame_moments(samples.astype(np.float32)))
+
+
 def test_activity_follows_the_level() -> None:
     channel = np.concatenate([tone(1, -20), tone(1, -55), tone(1, -65), tone(1, -70)])
-    active = frame_activity(channel[None])[0].reshape(4, 100)
+    active = whole(channel[None])[0].reshape(4, 100)
     # -55 dB is audible, and within 40 dB of -20 dB; what is below -60 dB is silence.
     assert active.mean(axis=1).tolist() == [1, 1, 0, 0]
     loud = np.concatenate([tone(1, -5), tone(1, -55)])
-    assert frame_activity(loud[None])[0].reshape(2, 100).mean(axis=1).tolist() == [1, 0]
+    assert whole(loud[None])[0].reshape(2, 100).mean(axis=1).tolist() == [1, 0]
 
 
 def test_a_click_sets_no_standard() -> None:
     channel = tone(2, -50)
     channel[1000] = 1.0
-    assert frame_activity(channel[None]).all()
+    assert whole(channel[None]).all()
 
 
 def test_offset_is_silence_and_channels_are_apart() -> None:
     samples = np.stack([np.full(RATE, 0.4, dtype=np.float32), tone(1, -30)])
-    assert frame_activity(samples).mean(axis=1).tolist() == [0, 1]
-    assert frame_activity(np.zeros((2, 100), dtype=np.float32)).shape == (2, 0)
+    assert whole(samples).mean(axis=1).tolist() == [0, 1]
+    assert whole(np.zeros((2, 100), dtype=np.float32)).shape == (2, 0)
 
 
-def test_share_and_seconds_count_overlaps_once() -> None:
-    active = np.zeros((2, 1000), dtype=np.bool_)
-    active[0, 300:500] = True  # 3 s to 5 s of 10 s
-    starts, length = np.array([0, 200, 600]) * FRAME, 400 * FRAME
-    share = active_share(active, starts, length)
-    np.testing.assert_allclose(share, [[0.25, 0.5, 0], [0, 0, 0]])
-    chosen = np.array([[True, True, False]] * 2)
-    np.testing.assert_allclose(active_seconds(active, starts, length, chosen), [2, 0])
-    chosen = np.array([[True, False, True]] * 2)
-    np.testing.assert_allclose(active_seconds(active, starts, length, chosen), [1, 0])
+def test_windows_are_judged_apart() -> None:
+    samples = np.concatenate([tone(4, -5), tone(4, -55)])[None]
+    starts = np.array([0, 4 * RATE])
+    active = activity(in_windows(frame_moments(samples), starts, 4 * RATE))
+    assert active.shape == (1, 2, 400)
+    assert active.all()
+    np.testing.assert_array_equal(active[:, 1], whole(samples[:, 4 * RATE :]))
+    nothing = in_windows(frame_moments(samples), np.zeros(0, dtype=np.int64), 0)
+    assert activity(nothing).shape == (1, 0, 0)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_seconds_equal_a_plain_count(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    active = rng.random((2, 500)) < 0.5
     starts = np.sort(rng.integers(0, 400, 6)) * FRAME
+    active = rng.random((2, 6, 100)) < 0.3
     chosen = rng.random((2, 6)) < 0.5
     expected = []
     for channel in range(2):
         covered = np.zeros(500, dtype=np.bool_)
-        for start in starts[chosen[channel]] // FRAME:
-            covered[start : start + 100] = True
-        expected.append((covered & active[channel]).sum() / 100)
-    np.testing.assert_allclose(active_seconds(active, starts, 100 * FRAME, chosen), expected)
+        for window in np.flatnonzero(chosen[channel]):
+            first = starts[window] // FRAME
+            covered[first : first + 100] |= active[channel, window]
+        expected.append(covered.sum() / 100)
+    np.testing.assert_allclose(active_seconds(active, starts, chosen), expected)

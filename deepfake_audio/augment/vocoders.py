@@ -1,130 +1,151 @@
 """Copy synthesis: human speech through a vocoder keeps its words and voice and gains its traces.
 
 Paired with its original, such a copy is the cleanest synthetic example there is (Wang & Yamagishi,
-2210.10570).
+2210.10570). Settings are drawn anew for each clip, so that a network learns the kind of trace and
+not the trace.
 """
 
 from __future__ import annotations
 
+import threading
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import librosa
 import numpy as np
-import safetensors.torch
-import soxr
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..config import SAMPLE_RATE_HZ
 from ..datasets.cache import to_int16
-from ..errors import CheckpointError
-from ..features.spectral import mel_filterbank
+from ..errors import ConfigError, MissingExtraError
 from .codecs import transcode
+from .hifigan import HifiGan
+from .lyra import QUANTIZERS, Lyra
 from .renderings import Render
 
-_LEAK = 0.1
+Vocoder = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Resynthesises float32 samples at 16 kHz; draws its settings from the generator."""
+
+OPUS_BIT_RATE = 40_000
+"""What the originals have been through: otherwise the lack of codec traces would tell copies
+apart, and with them every uncompressed recording. In bits a second."""
 
 
-class _Block(nn.Module):
-    """Two dilated convolutions, each with a shortcut (HiFi-GAN's second residual form)."""
-
-    def __init__(self, channels: int, kernel: int, dilations: tuple[int, int]) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) * d // 2, dilation=d)
-            for d in dilations
-        )
-
-    def forward(self, signal: Tensor) -> Tensor:
-        for conv in self.convs:
-            signal = signal + conv(F.leaky_relu(signal, _LEAK))
-        return signal
-
-
-class HifiGan(nn.Module):
-    """HiFi-GAN V3 generator (Kong et al., 2010.05646): log-mel at 22.05 kHz to a waveform.
-
-    Tensor names follow the published layout with weight normalisation removed, so any generator
-    of this shape stored as safetensors can be loaded.
-    """
-
-    sample_rate_hz = 22_050
-    n_fft = 1024
-    hop_length = 256
-    n_bands = 80
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_pre = nn.Conv1d(self.n_bands, 256, 7, padding=3)
-        self.ups = nn.ModuleList()
-        self.resblocks = nn.ModuleList()
-        for stage, (kernel, stride) in enumerate(((16, 8), (16, 8), (8, 4))):
-            channels = 256 >> (stage + 1)
-            padding = (kernel - stride) // 2
-            self.ups.append(nn.ConvTranspose1d(2 * channels, channels, kernel, stride, padding))
-            for size, dilations in ((3, (1, 2)), (5, (2, 6)), (7, (3, 12))):
-                self.resblocks.append(_Block(channels, size, dilations))
-        self.conv_post = nn.Conv1d(32, 1, 7, padding=3)
-
-    @classmethod
-    def load(cls, path: str | Path) -> HifiGan:
-        """Read a generator from a safetensors file of any floating-point type."""
-        network = cls()
-        try:
-            weights = safetensors.torch.load_file(path)
-            network.load_state_dict({k: v.float() for k, v in weights.items()})
-        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(
-                "is not a HiFi-GAN V3 generator", name=str(path), hint="check the file"
-            ) from error
-        return network.eval()
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """Map log-mel (batch, 80, frames) to samples (batch, 256 * frames)."""
-        signal = self.conv_pre(log_mel)
-        for stage, up in enumerate(self.ups):
-            signal = up(F.leaky_relu(signal, _LEAK))
-            blocks = self.resblocks[3 * stage : 3 * stage + 3]
-            signal = torch.stack([block(signal) for block in blocks]).mean(0)
-        return torch.tanh(self.conv_post(F.leaky_relu(signal)))[:, 0]
-
-    def log_mel(self, waveform: Tensor) -> Tensor:
-        """Analyse samples (batch, samples) at 22.05 kHz as the generator was trained on."""
-        margin = (self.n_fft - self.hop_length) // 2
-        padded = F.pad(waveform[:, None], (margin, margin), mode="reflect")[:, 0]
-        window = torch.hann_window(self.n_fft, dtype=waveform.dtype, device=waveform.device)
-        frames = padded.unfold(-1, self.n_fft, self.hop_length) * window
-        spectrum = torch.fft.rfft(frames).transpose(1, 2)  # (batch, bins, frames)
-        magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
-        bank = mel_filterbank(self.n_bands, self.n_fft, self.sample_rate_hz, max_hz=8_000.0)
-        return torch.log(torch.matmul(bank.to(magnitude), magnitude).clamp_min(1e-5))
-
-    @torch.inference_mode()
-    def copy(self, samples: np.ndarray) -> np.ndarray:
-        """Resynthesise int16 samples at 16 kHz; same length, float32, at the same level."""
-        signal = samples.astype(np.float32) / 32768.0
-        resampled = soxr.resample(signal, SAMPLE_RATE_HZ, self.sample_rate_hz)
-        if len(resampled) < self.n_fft:
-            return signal
-        spoken = self(self.log_mel(torch.from_numpy(resampled)[None]))[0].numpy()
-        copied = soxr.resample(spoken, self.sample_rate_hz, SAMPLE_RATE_HZ)
-        out = np.zeros_like(signal)
-        length = min(len(out), len(copied))
-        out[:length] = copied[:length]
-        rms = float(np.sqrt(np.mean(out**2)))
-        levelled: np.ndarray = out * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9))
-        return levelled
+def griffin_lim(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Keep a mel spectrogram, guess the phase (Griffin & Lim, 1984; fast form of Perraudin 2013)."""
+    n_fft = int(rng.choice([512, 800, 1024, 2048]))
+    hop = n_fft // int(rng.choice([4, 5, 8]))
+    n_mels = int(rng.choice([0, 64, 80, 128]))  # 0 keeps the linear spectrogram
+    magnitude = np.abs(librosa.stft(samples, n_fft=n_fft, hop_length=hop))
+    if n_mels:
+        bank = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=n_fft, n_mels=n_mels)
+        magnitude = np.maximum(np.linalg.pinv(bank) @ (bank @ magnitude), 1e-6)
+    copied: np.ndarray = librosa.griffinlim(
+        magnitude,
+        n_iter=int(rng.integers(8, 48)),
+        hop_length=hop,
+        n_fft=n_fft,
+        length=len(samples),
+        random_state=int(rng.integers(2**31)),
+    )
+    return copied
 
 
-def hifigan_copies(path: str | Path, *, opus_bit_rate: int = 40_000) -> Render:
-    """Return the work of a copy rendering through the generator stored at ``path``.
+def world(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pitch, envelope and aperiodicity, and back (Morise et al., 2016); needs pyworld."""
+    try:
+        import pyworld
+    except ImportError:
+        raise MissingExtraError(
+            "WORLD needs pyworld", hint='pip install "deepfake-audio[train]"'
+        ) from None
+    rate, signal = SAMPLE_RATE_HZ, samples.astype(np.float64)
+    period_ms = float(rng.choice([5.0, 8.0, 10.0]))
+    rough, times = pyworld.dio(signal, rate, frame_period=period_ms)
+    pitch = pyworld.stonemask(signal, rough, times, rate)
+    envelope = pyworld.cheaptrick(signal, pitch, times, rate)
+    n_fft = (envelope.shape[1] - 1) * 2
+    aperiodicity = pyworld.d4c(signal, pitch, times, rate, fft_size=n_fft)
+    if rng.random() < 0.7:  # statistical synthesisers predict a few dozen coefficients
+        coded = pyworld.code_spectral_envelope(envelope, rate, int(rng.integers(24, 80)))
+        envelope = pyworld.decode_spectral_envelope(coded, rate, n_fft)
+        bands = pyworld.code_aperiodicity(aperiodicity, rate)
+        aperiodicity = pyworld.decode_aperiodicity(bands, rate, n_fft)
+    spoken: np.ndarray = pyworld.synthesize(pitch, envelope, aperiodicity, rate, period_ms)
+    return spoken[: len(samples)].astype(np.float32)
 
-    The originals have been through Opus, so their copies go through it too: otherwise the lack
-    of codec traces would tell copies apart, and with them every uncompressed recording.
-    """
+
+def hifigan(path: str | Path) -> Vocoder:
+    """Return the HiFi-GAN generator stored at ``path``; it hears each clip at a pace of its own."""
     generator = HifiGan.load(path)
 
+    def copy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        pace = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(0.75), np.log(1.3))))
+        return generator.copy(samples, pace)
+
+    return copy
+
+
+def lyra(folder: str | Path) -> Vocoder:
+    """Return the Lyra codec whose graphs lie in ``folder``, at a random bit rate each clip."""
+    own = threading.local()  # its graphs keep state
+
+    def copy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if not hasattr(own, "codec"):
+            own.codec = Lyra(folder)
+        spoken: np.ndarray = own.codec.copy(samples, int(rng.choice(QUANTIZERS)))
+        return spoken
+
+    Lyra(folder)  # complains now rather than in the middle of the work
+    return copy
+
+
+VOCODERS: dict[str, Vocoder] = {"griffin_lim": griffin_lim, "world": world}
+"""Vocoders that need no weights, by name."""
+
+
+def find_vocoder(name: str | Path) -> Vocoder:
+    """Return a vocoder by name, HiFi-GAN by its weights, or Lyra by the folder of its graphs.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these.
+    """
+    if str(name) in VOCODERS:
+        return VOCODERS[str(name)]
+    path = Path(name)
+    if path.is_dir():
+        return lyra(path)
+    if path.is_file():
+        return hifigan(path)
+    raise ConfigError(
+        "no such vocoder",
+        name=str(name),
+        hint=f"use {', '.join(VOCODERS)}, a HiFi-GAN .safetensors, or the folder of Lyra's graphs",
+    )
+
+
+def copies(vocoder: Vocoder, name: str) -> Render:
+    """Return the work of a copy rendering: resynthesised, at the level and with the coding of its original.
+
+    Parameters
+    ----------
+    vocoder : callable
+        From :func:`find_vocoder`.
+    name : str
+        Goes into the seed of each clip's settings.
+    """
+
     def work(index: int, samples: np.ndarray) -> np.ndarray:
-        return transcode(to_int16(generator.copy(samples)), "opus", opus_bit_rate)
+        rng = np.random.default_rng([index, zlib.crc32(name.encode())])
+        signal = samples.astype(np.float32) / 32768.0
+        spoken = vocoder(signal, rng)
+        copied = np.zeros_like(signal)
+        length = min(len(copied), len(spoken))
+        copied[:length] = spoken[:length]
+        rms = float(np.sqrt(np.mean(copied**2)))
+        levelled = copied * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9))
+        return transcode(to_int16(levelled), "opus", OPUS_BIT_RATE)
 
     return work

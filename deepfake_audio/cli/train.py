@@ -37,8 +37,12 @@ def train(
         Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
     ] = None,
     vocoder: Annotated[
-        list[Path] | None,
-        typer.Option(help="HiFi-GAN generator for copies of genuine clips; repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE|DIR",
+            help="Copies genuine clips: griffin_lim, world, a HiFi-GAN generator, or the folder of "
+            "Lyra's graphs; may be given repeatedly.",
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where decoded clips are kept.")

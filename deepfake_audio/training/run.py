@@ -15,7 +15,7 @@ import torch
 
 from ..augment import SoundBank
 from ..augment.renderings import Rendering, coded, render
-from ..augment.vocoders import hifigan_copies
+from ..augment.vocoders import VOCODERS, copies, find_vocoder
 from ..calibration import Calibration
 from ..checkpoint import WEIGHTS_NAME, CheckpointHeader, load_checkpoint, save_checkpoint
 from ..config import BranchConfig
@@ -73,8 +73,8 @@ class Sources:
         choose thresholds, ``test`` is never touched.
     noise : path, optional
         Parquet file of noise, music, babble and room responses.
-    vocoders : sequence of path
-        HiFi-GAN generators for copies of genuine clips.
+    vocoders : sequence of str or path
+        What copies genuine clips, see :func:`deepfake_audio.augment.vocoders.find_vocoder`.
     cache : path, optional
         Folder for decoded clips; inside the output folder by default.
     """
@@ -99,7 +99,7 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
     say : callable
         Told in one line what is being done.
     """
-    noise, vocoders = sources.noise, [Path(path) for path in sources.vocoders]
+    noise, vocoders = sources.noise, sources.vocoders
     clips = [clip for clip in load_manifest(sources.data) if clip.split != "test"]
     say(f"decoding {len(clips)} clips (once; kept in {work})")
     cache, failures = open_cache(clips, work)
@@ -121,29 +121,36 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
         for version in range(recipe.codec_renderings):
             say(f"coding {len(train)} clips, version {version + 1}")
             renderings.append(render(cache, home, f"coded-{version}", train, coded(version)))
-    copies = []
+    copied = []
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")
     elif recipe.sampler.copy_share > 0:
         genuine = train[[not cache.clips[i].is_synthetic for i in train]]
-        # Evenly over the list, and so over the sources.
-        few = genuine[:: max(len(genuine) // recipe.copied_clips, 1)]
-        for path in vocoders:
-            say(f"copying {len(few)} genuine clips through {path.stem}")
-            name = f"copy-{path.stem}-{_digest(path)[:8]}"
-            copies.append(render(cache, home, name, few, hifigan_copies(path)))
+        stride = max(len(genuine) // recipe.copied_clips, 1)
+        for number, vocoder in enumerate(vocoders):
+            # Evenly over the list, and so over the sources; each vocoder has clips of its own.
+            few = genuine[number % stride :: stride]
+            copier = find_vocoder(vocoder)
+            name = f"copy-{Path(vocoder).stem}-{_digest(vocoder)[:8]}"
+            say(f"copying {len(few)} genuine clips through {Path(vocoder).stem}")
+            copied.append(render(cache, home, name, few, copies(copier, name)))
     bank = SoundBank.load(noise) if noise else SoundBank()
     held_out = SoundBank.load(noise, held_out=True) if noise else SoundBank()
     identity = {
         "data": cache_key(cache.clips),
-        "noise": _digest(Path(noise)) if noise else None,
+        "noise": _digest(noise) if noise else None,
         "vocoders": [_digest(path) for path in vocoders],
     }
-    return TrainingData(cache, train, dev, renderings, copies, bank, held_out, identity)
+    return TrainingData(cache, train, dev, renderings, copied, bank, held_out, identity)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(source: str | Path) -> str:
+    """Hash a file, the files of a folder, or the name of a vocoder that has none."""
+    if str(source) in VOCODERS:
+        return hashlib.sha256(str(source).encode()).hexdigest()
+    path = Path(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def train(

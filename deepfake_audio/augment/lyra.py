@@ -1,0 +1,95 @@
+"""Lyra V2: a neural codec whose decoder is a vocoder driven by sixteen thousand bits a second less.
+
+Runs the published graphs (Zeghidour et al., 2107.03312) with LiteRT, which the extra ``train``
+brings; the graphs themselves come from whoever trains.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError, MissingExtraError
+
+FRAME = 320
+"""Samples in a frame at 16 kHz."""
+
+QUANTIZERS = (16, 30, 46)
+"""Known depths of the residual quantiser: 3.2, 6 and 9.2 kb/s."""
+
+_FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
+
+
+class Lyra:
+    """Encoder, quantiser and decoder of Lyra V2.
+
+    Not for several threads at a time: encoder and decoder keep the state of the clip.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``soundstream_encoder.tflite``, ``quantizer.tflite`` and ``lyragan.tflite``.
+
+    Raises
+    ------
+    CheckpointError
+        If a graph is missing or cannot be read.
+    MissingExtraError
+        If LiteRT is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise MissingExtraError(
+                "Lyra needs LiteRT", hint='pip install "deepfake-audio[train]"'
+            ) from None
+        try:
+            graphs = [Interpreter(model_path=str(Path(folder) / name)) for name in _FILES]
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CheckpointError(
+                "holds no Lyra V2 graphs", name=str(folder), hint=f"expected {', '.join(_FILES)}"
+            ) from error
+        self._encoder, quantizer, self._decoder = graphs
+        for graph in (self._encoder, self._decoder):
+            graph.allocate_tensors()
+        self._encode = quantizer.get_signature_runner("encode")
+        self._decode = quantizer.get_signature_runner("decode")
+
+    def copy(self, samples: np.ndarray, quantizers: int = 46) -> np.ndarray:
+        """Code and decode a recording.
+
+        Parameters
+        ----------
+        samples : ndarray of float32, shape (samples,)
+            At 16 kHz, full scale 1.
+        quantizers : {16, 30, 46}
+            Depth of the residual quantiser, and so the bit rate.
+
+        Returns
+        -------
+        ndarray of float32, shape (samples // 320 * 320,)
+        """
+        for graph in (self._encoder, self._decoder):
+            graph.reset_all_variables()
+        frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, 1, FRAME)
+        spoken = [self._frame(frame, quantizers) for frame in frames.astype(np.float32)]
+        return np.concatenate(spoken) if spoken else np.zeros(0, np.float32)
+
+    def _frame(self, frame: np.ndarray, quantizers: int) -> np.ndarray:
+        features = _run(self._encoder, frame)
+        indices = self._encode(
+            input_frames=features, num_quantizers=np.array(quantizers, dtype=np.int32)
+        )
+        [coded] = self._decode(encoding_indices=next(iter(indices.values()))).values()
+        return _run(self._decoder, coded).reshape(-1)
+
+
+def _run(graph: Any, values: np.ndarray) -> np.ndarray:
+    graph.set_tensor(graph.get_input_details()[0]["index"], values)
+    graph.invoke()
+    result: np.ndarray = graph.get_tensor(graph.get_output_details()[0]["index"])
+    return result

@@ -1,0 +1,421 @@
+"""Live audio: chunks of any size in, an event each second out, many streams in shared batches.
+
+What a stream is told at its end equals what :meth:`deepfake_audio.detector.Detector.detect` says
+of the same audio in one piece; what it is told on the way is about the last seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from ._blocks import as_float32
+from .audio import MAX_PEAK, AudioInfo
+from .config import SAMPLE_RATE_HZ, Limits
+from .errors import InvalidSamplesError, LimitExceededError
+from .jitter import Arrivals, JitterBuffer
+from .judging import Judge
+from .listening import Listener, Window
+from .quality import SampleMeter, quality_flags
+from .report import Reason, Report, Segment, Verdict
+from .scoring import Evidence, Scorer, SegmentScores, conclude
+from .windows import FRAME_S, BoolArray, FloatArray
+
+EVENT_SCHEMA = "deepfake_audio.event/1"
+
+MAX_WINDOWS = 512
+"""Windows scored in one go; more than so many due ones follow in further goes."""
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """What is heard at one moment of a stream.
+
+    Attributes
+    ----------
+    time_s : float
+        Where the newest window ends, seconds of sound since the beginning.
+    verdict : Verdict
+        On the speech of the last seconds (``memory_s`` of the stream).
+    reason : Reason or None
+        Why it is inconclusive.
+    p_synthetic, llr_synthetic : float or None
+        Smoothed: of the mean over the windows of the last seconds, in the channel where it is
+        highest. None while there is no speech.
+    segments : tuple of Segment
+        The newest window, for each channel that speaks in it.
+    arrivals : Arrivals
+        What became of the chunks so far.
+    """
+
+    time_s: float
+    verdict: Verdict
+    reason: Reason | None
+    p_synthetic: float | None
+    llr_synthetic: float | None
+    segments: tuple[Segment, ...]
+    arrivals: Arrivals
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as plain JSON types."""
+        values = dataclasses.asdict(self)
+        values["verdict"] = self.verdict.value
+        values["reason"] = self.reason.value if self.reason else None
+        values["segments"] = list(values["segments"])
+        return {"schema": EVENT_SCHEMA, **values}
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a stream is heard.
+
+    Attributes
+    ----------
+    hop_s : float
+        Seconds between events; must divide the spacing and the length of the model's windows.
+    memory_s : float
+        Seconds that an event's verdict is about.
+    patience_s : float
+        How much later sound may wait for a missing chunk, seconds.
+    """
+
+    hop_s: float = 1.0
+    memory_s: float = 12.0
+    patience_s: float = 0.5
+
+
+_DEFAULT = StreamConfig()
+
+
+class Stream:
+    """One live recording. Opened by :meth:`StreamPool.open` or ``Detector.stream``.
+
+    Not for several threads at a time.
+    """
+
+    def __init__(
+        self,
+        pool: StreamPool,
+        *,
+        sample_rate_hz: int,
+        channels: int,
+        name: str,
+        config: StreamConfig,
+    ) -> None:
+        limits = Limits()
+        if not limits.min_sample_rate_hz <= sample_rate_hz <= limits.max_sample_rate_hz:
+            raise LimitExceededError(
+                f"a sample rate of {sample_rate_hz} Hz is outside "
+                f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
+                name=name,
+                hint="give the rate of the chunks in hertz",
+            )
+        if not 1 <= channels <= limits.max_channels:
+            raise LimitExceededError(
+                f"{channels} channels are not between 1 and {limits.max_channels}",
+                name=name,
+                hint="open one stream a speaker",
+            )
+        self.name = name
+        self.channels = channels
+        self.sample_rate_hz = sample_rate_hz
+        self.closed = False
+        self._pool = pool
+        self._meter = SampleMeter()
+        self._jitter = JitterBuffer(sample_rate_hz, patience_s=config.patience_s)
+        self._resampler = (
+            None
+            if sample_rate_hz == SAMPLE_RATE_HZ
+            else soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, channels)
+        )
+        windows = pool.scorer.header.windows
+        self._listener = Listener(channels, windows, every_s=config.hop_s, dtype=np.int16)
+        self._hop_frames = round(config.hop_s / FRAME_S)
+        self._recent: deque[_Heard] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
+        self._due: deque[Window] = deque()
+        self._source_frames = 0
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What became of the chunks so far."""
+        return dataclasses.replace(self._jitter.arrivals)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of sound taken in."""
+        return self._listener.duration_s
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held between chunks, bytes, resampler and due windows left out."""
+        return self._listener.n_bytes
+
+    def push(
+        self,
+        samples: npt.NDArray[Any],
+        *,
+        sequence: int | None = None,
+        time_s: float | None = None,
+    ) -> int:
+        """Take in a chunk and score nothing yet: :meth:`StreamPool.step` does, for all streams.
+
+        Parameters
+        ----------
+        samples : ndarray, shape (samples,) or (channels, samples)
+            Floats in [-1, 1] or integers at full scale, any number of them.
+        sequence : int, optional
+            Running number of the chunk. Chunks may come out of order; missing ones are waited for
+            and then replaced by silence, which is reported.
+        time_s : float, optional
+            When the first sample was taken, seconds; in place of ``sequence``.
+
+        Returns
+        -------
+        int
+            Windows that now wait to be scored.
+
+        Raises
+        ------
+        InvalidSamplesError
+            If the shape, the type or the scale is wrong; the stream goes on.
+        ValueError
+            If the stream is closed, or ``sequence`` and ``time_s`` are mixed.
+        """
+        if self.closed:
+            raise ValueError(f"the stream {self.name!r} is closed")
+        chunk = self._checked(samples)
+        for piece in self._jitter.put(chunk, sequence=sequence, time_s=time_s):
+            self._take(piece.samples, piece.n_lost)
+        return len(self._due)
+
+    def feed(
+        self,
+        samples: npt.NDArray[Any],
+        *,
+        sequence: int | None = None,
+        time_s: float | None = None,
+    ) -> list[StreamEvent]:
+        """Take in a chunk and score what it completes; parameters as for :meth:`push`.
+
+        Returns
+        -------
+        list of StreamEvent
+            One for each ``hop_s`` that the chunk completes; often none.
+        """
+        self.push(samples, sequence=sequence, time_s=time_s)
+        return [event for _, event in self._pool.score([self])]
+
+    def close(self) -> Report:
+        """End the stream and report on all of it.
+
+        Raises
+        ------
+        ValueError
+            If it is closed already.
+        """
+        if self.closed:
+            raise ValueError(f"the stream {self.name!r} is closed")
+        for piece in self._jitter.flush():
+            self._take(piece.samples, piece.n_lost)
+        if self._resampler:
+            rest = self._resampler.resample_chunk(
+                np.empty((0, self.channels), np.float32), last=True
+            )
+            self._due.extend(self._listener.feed(rest.T))
+        self._pool.score([self])
+        last = self._listener.finish()
+        if last:
+            self._due.append(last)
+            self._pool.score([self])
+        self.closed = True
+        self._pool.forget(self)
+        rate = self.sample_rate_hz
+        info = AudioInfo(self.name, None, "stream", rate, self.channels, self._source_frames / rate)
+        flags = set()
+        if (heard := self._listener.latest()).size:
+            flags = quality_flags(heard, rate, self._meter)
+        if self.duration_s >= 1.0:
+            flags.discard("short")
+        if self._jitter.arrivals.lost:
+            flags.add("lost_audio")
+        score = conclude(self._listener.evidence())
+        return self._pool.judge.report(info, tuple(sorted(flags)), score)
+
+    def due(self) -> list[Window]:
+        """Hand over the windows that wait to be scored."""
+        waiting = list(self._due)
+        self._due.clear()
+        return waiting
+
+    def settle(self, window: Window, llr: FloatArray, speech: BoolArray) -> StreamEvent | None:
+        """Take in what was found in a window, both shaped (channels,); say what it means."""
+        self._listener.take(window, llr, speech)
+        if window.final:
+            return None  # the end of a stream is the matter of its report
+        fresh = window.active[:, -self._hop_frames :] & speech[:, None]
+        self._recent.append(_Heard(window.sounding, speech, llr, fresh.sum(axis=1) * FRAME_S))
+        return self._event(window, llr, speech)
+
+    def _event(self, window: Window, llr: FloatArray, speech: BoolArray) -> StreamEvent:
+        judge = self._pool.judge
+        score = conclude(_recent_evidence(self._recent, window))
+        known = score.reason is not Reason.NO_SPEECH and score.llr is not None
+        value = round(score.llr, 4) if known and score.llr is not None else None
+        p = None if value is None else judge.probability(value)
+        spoken = np.flatnonzero(speech)
+        start = np.full(spoken.size, window.start / SAMPLE_RATE_HZ)
+        end = np.full(spoken.size, window.end_s)
+        return StreamEvent(
+            time_s=round(window.end_s, 3),
+            verdict=judge.verdict(p, score.reason),
+            reason=score.reason,
+            p_synthetic=p,
+            llr_synthetic=value,
+            segments=judge.segments(SegmentScores(spoken, start, end, llr[spoken])),
+            arrivals=self.arrivals,
+        )
+
+    def _take(self, samples: FloatArray | None, n_lost: int) -> None:
+        """Bring what comes next to 16 kHz and cut it into windows."""
+        lost = samples is None
+        if samples is None:
+            samples = np.zeros((self.channels, n_lost), dtype=np.float32)
+        self._source_frames += samples.shape[1]
+        if self._resampler:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
+        self._due.extend(self._listener.feed(samples, lost=lost))
+
+    def _checked(self, samples: npt.NDArray[Any]) -> FloatArray:
+        """Return a chunk as float32 of shape (channels, samples)."""
+        array = np.atleast_2d(np.asarray(samples))
+        wide = array.dtype.kind not in "fiu" or (
+            array.dtype.kind != "f" and array.dtype.itemsize > 4
+        )
+        if array.ndim != 2 or array.shape[0] != self.channels or wide:
+            raise InvalidSamplesError(
+                f"a chunk of shape {np.shape(samples)} and type {array.dtype}",
+                name=self.name,
+                hint=f"give ({self.channels}, samples) as floats, or integers of up to 32 bits",
+            )
+        chunk = self._meter.update(as_float32(array.T))
+        if self._meter.peak > MAX_PEAK:
+            peak, self._meter.peak = self._meter.peak, 0.0
+            raise InvalidSamplesError(
+                f"samples reach {peak:.3g} times full scale",
+                name=self.name,
+                hint="divide integers kept as floats by 32768, or scale to [-1, 1]",
+            )
+        return chunk.T
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What was found in one window of a stream, each shaped (channels,)."""
+
+    sounding: BoolArray
+    speech: BoolArray
+    llr: FloatArray
+    speech_s: FloatArray
+
+
+def _recent_evidence(recent: Sequence[_Heard], newest: Window) -> Evidence:
+    """Return the evidence of the last windows as if they were a recording of their own."""
+    return Evidence(
+        duration_s=newest.end_s,
+        length=newest.samples.shape[1],
+        starts=np.zeros(len(recent), dtype=np.int64),
+        sounding=np.stack([heard.sounding for heard in recent], axis=1),
+        speech=np.stack([heard.speech for heard in recent], axis=1),
+        llr=np.stack([heard.llr for heard in recent], axis=1),
+        speech_s=np.sum([heard.speech_s for heard in recent], axis=0),
+    )
+
+
+class StreamPool:
+    """Many live streams scored together: what they cost grows with windows, not with streams.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Where windows are scored.
+    judge : Judge
+        What scores mean.
+    config : StreamConfig, optional
+        How each stream is heard.
+    """
+
+    def __init__(self, scorer: Scorer, judge: Judge, config: StreamConfig = _DEFAULT) -> None:
+        self.scorer = scorer
+        self.judge = judge
+        self.config = config
+        self._streams: dict[int, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def open(self, sample_rate_hz: int, channels: int = 1, *, name: str = "<stream>") -> Stream:
+        """Open a stream.
+
+        Parameters
+        ----------
+        sample_rate_hz : int
+            Of the chunks that will come, hertz.
+        channels : int
+            Scored separately; the most suspicious one decides.
+        name : str
+            What reports call it.
+
+        Raises
+        ------
+        LimitExceededError
+            If the rate or the number of channels is out of range.
+        """
+        stream = Stream(
+            self, sample_rate_hz=sample_rate_hz, channels=channels, name=name, config=self.config
+        )
+        self._streams[id(stream)] = stream
+        return stream
+
+    def step(self) -> list[tuple[Stream, StreamEvent]]:
+        """Score whatever waits in any stream; events of each stream in order."""
+        return self.score(list(self._streams.values()))
+
+    def score(self, streams: Sequence[Stream]) -> list[tuple[Stream, StreamEvent]]:
+        """Score whatever waits in the given streams."""
+        due = [(stream, window) for stream in streams for window in stream.due()]
+        events = []
+        for first in range(0, len(due), MAX_WINDOWS):
+            events += self._score(due[first : first + MAX_WINDOWS])
+        return events
+
+    def forget(self, stream: Stream) -> None:
+        """Take a stream out, as its ``close`` does; a stream that is simply gone leaves so, too."""
+        self._streams.pop(id(stream), None)
+
+    def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
+        rows = [
+            window.samples[channel]
+            for _, window in due
+            for channel in np.flatnonzero(window.sounding)
+        ]
+        llr, speech = self.scorer.hear(rows)
+        events = []
+        row = 0
+        for stream, window in due:
+            count = int(np.count_nonzero(window.sounding))
+            its_llr = np.zeros(stream.channels)
+            its_speech = np.zeros(stream.channels, dtype=np.bool_)
+            its_llr[window.sounding] = llr[row : row + count]
+            its_speech[window.sounding] = speech[row : row + count]
+            row += count
+            event = stream.settle(window, its_llr, its_speech)
+            if event:
+                events.append((stream, event))
+        return events
