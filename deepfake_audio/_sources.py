@@ -32,6 +32,19 @@ class Deadline:
         """Whether the time is used up."""
         return time.monotonic() > self._end
 
+    def rested(self, seconds: float) -> None:
+        """Take back time that passed while somebody else was at work."""
+        self._end += seconds
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let no time pass meanwhile: somebody else is at work."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.rested(time.monotonic() - began)
+
     def check(self) -> None:
         """Raise LimitExceededError once the time is used up."""
         if self.passed:

@@ -7,9 +7,11 @@ through the resampler at once, so that a small file cannot ask for a large memor
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, BinaryIO
@@ -164,23 +166,176 @@ def decode(
     LimitExceededError
         If a limit is exceeded.
     """
-    name = name or _name_of(source)
-    deadline = Deadline(name, limits)
-    with _open(source, sample_rate_hz, name, limits, deadline, digest=True) as (reader, sha256):
-        meter = SampleMeter()
-        samples, frames = _resample(_metered(reader, meter, name, limits, deadline), reader)
-        if not frames:
-            raise _nothing(reader, name)
+    audio = begin(source, sample_rate_hz=sample_rate_hz, name=name, limits=limits)
+    assert isinstance(audio, DecodedAudio)
+    return audio
+
+
+def begin(
+    source: AudioSource,
+    *,
+    sample_rate_hz: int | None = None,
+    name: str | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
+    keep_samples: float = math.inf,
+) -> DecodedAudio | LongAudio:
+    """Decode an input, or only its beginning if it is too long to be kept.
+
+    Parameters
+    ----------
+    source, sample_rate_hz, name, limits
+        As for :func:`decode`.
+    keep_samples : float
+        Once there are more samples than this, over all channels at 16 kHz, the rest is left to
+        whoever takes the result.
+
+    Returns
+    -------
+    DecodedAudio or LongAudio
+
+    Raises
+    ------
+    DeepfakeAudioError
+        As for :func:`decode`.
+    """
+    reading = _Reading(source, sample_rate_hz, name or _name_of(source), limits)
+    with reading.closing_on_error():
+        parts: list[Samples] = []
+        held = 0
+        for block in reading.blocks:
+            parts.append(block)
+            held += block.size
+            if held > keep_samples:
+                return LongAudio(reading, _joined(parts, reading.channels))
+        audio = reading.conclude(_joined(parts, reading.channels))
+    reading.close()
+    return audio
+
+
+class LongAudio:
+    """An input too long to be kept: decoded as it is asked for, once.
+
+    Attributes
+    ----------
+    name : str
+        What the input is called.
+    channels : int
+        Number of channels.
+    nbytes : int
+        Memory that the beginning takes, bytes.
+    """
+
+    def __init__(self, reading: _Reading, beginning: Samples) -> None:
+        self.name = reading.name
+        self.channels = reading.channels
+        self.nbytes = beginning.nbytes
+        self._reading = reading
+        self._beginning: Samples | None = beginning
+        self._since = time.monotonic()
+        self._end: tuple[AudioInfo, tuple[str, ...]] | None = None
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield all of it as blocks of shape (channels, samples) at 16 kHz.
+
+        Raises
+        ------
+        DeepfakeAudioError
+            As for :func:`decode`, on the way.
+        """
+        beginning, self._beginning = self._beginning, None
+        assert beginning is not None, "blocks() can be used once"
+        reading = self._reading
+        with reading.closing_on_error():
+            reading.deadline.rested(time.monotonic() - self._since)
+            # Quality is judged by the beginning.
+            flags = quality_flags(beginning, reading.reader.sample_rate_hz, reading.meter)
+            with reading.deadline.resting():
+                yield beginning
+            del beginning
+            for block in reading.blocks:
+                with reading.deadline.resting():
+                    yield block.T
+            self._end = reading.about(flags)
+        reading.close()
+
+    @property
+    def end(self) -> tuple[AudioInfo, tuple[str, ...]]:
+        """What was read, and its flags; once the blocks are used up."""
+        assert self._end is not None, "the end has not been reached"
+        return self._end
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._reading.close()
+
+
+class _Reading:
+    """One input being decoded."""
+
+    def __init__(
+        self, source: AudioSource, sample_rate_hz: int | None, name: str, limits: Limits
+    ) -> None:
+        self.name = name
+        self.deadline = Deadline(name, limits)
+        self.meter = SampleMeter()
+        self._opened = ExitStack()
+        opening = _open(source, sample_rate_hz, name, limits, self.deadline, digest=True)
+        self.reader, self._sha256 = self._opened.enter_context(opening)
+        self.channels = self.reader.channels
+        self._frames = 0
+        self._limits = limits
+        self.blocks = self._blocks()  # (samples, channels) at 16 kHz
+
+    def _blocks(self) -> Iterator[Samples]:
+        reader = self.reader
+        metered = _metered(reader, self.meter, self.name, self._limits, self.deadline)
+        same = reader.sample_rate_hz == SAMPLE_RATE_HZ
+        stream = (
+            None
+            if same
+            else soxr.ResampleStream(reader.sample_rate_hz, SAMPLE_RATE_HZ, reader.channels)
+        )
+        for block in metered:
+            self._frames += len(block)
+            yield block if stream is None else stream.resample_chunk(block)
+        if stream is not None:
+            yield stream.resample_chunk(np.empty((0, reader.channels), np.float32), last=True)
+
+    def conclude(self, samples: Samples) -> DecodedAudio:
+        """Return all there is as one, samples of shape (channels, samples)."""
+        if not self._frames:
+            raise _nothing(self.reader, self.name)
         if not samples.size:
             raise EmptyAudioError(
-                f"too few samples ({frames})", name=name, hint="give a longer recording"
+                f"too few samples ({self._frames})",
+                name=self.name,
+                hint="give a longer recording",
             )
-        flags = quality_flags(samples, reader.sample_rate_hz, meter)
-        if reader.incomplete:
+        flags = quality_flags(samples, self.reader.sample_rate_hz, self.meter)
+        info, all_flags = self.about(flags)
+        return DecodedAudio(info, samples, all_flags)
+
+    def about(self, flags: set[str]) -> tuple[AudioInfo, tuple[str, ...]]:
+        """Return what was read, and the flags with those that the end of the input adds."""
+        if self.reader.incomplete:
             flags.add("truncated")
-        if reader.extra_tracks:
+        if self.reader.extra_tracks:
             flags.add("extra_audio_tracks")
-        return DecodedAudio(_describe(reader, name, sha256, frames), samples, tuple(sorted(flags)))
+        info = _describe(self.reader, self.name, self._sha256, self._frames)
+        return info, tuple(sorted(flags))
+
+    @contextmanager
+    def closing_on_error(self) -> Iterator[None]:
+        """Free the decoder if what is done with it fails or is given up."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._opened.close()
 
 
 def _name_of(source: object) -> str:
@@ -321,21 +476,9 @@ def _nothing(reader: Reader, name: str) -> EmptyAudioError | CorruptAudioError:
     return CorruptAudioError("not one sample could be decoded", name=name, hint=hint)
 
 
-def _resample(blocks: Iterator[Samples], reader: Reader) -> tuple[Samples, int]:
-    """Bring blocks of (samples, channels) to 16 kHz, (channels, samples); count what came in."""
-    frames = 0
-    parts: list[Samples] = []
-    if reader.sample_rate_hz == SAMPLE_RATE_HZ:
-        for block in blocks:
-            frames += len(block)
-            parts.append(block)
-    else:
-        stream = soxr.ResampleStream(reader.sample_rate_hz, SAMPLE_RATE_HZ, reader.channels)
-        for block in blocks:
-            frames += len(block)
-            parts.append(stream.resample_chunk(block))
-        parts.append(stream.resample_chunk(np.empty((0, reader.channels), np.float32), last=True))
-    samples = np.empty((reader.channels, sum(map(len, parts))), dtype=np.float32)
+def _joined(parts: list[Samples], channels: int) -> Samples:
+    """Join blocks of (samples, channels) to (channels, samples); empties the list."""
+    samples = np.empty((channels, sum(map(len, parts))), dtype=np.float32)
     # Emptying the list on the way keeps the peak near one copy, and doing so from its end lets
     # the allocator hand the memory back.
     end = samples.shape[1]
@@ -343,4 +486,4 @@ def _resample(blocks: Iterator[Samples], reader: Reader) -> tuple[Samples, int]:
         part = parts.pop()
         samples[:, end - len(part) : end] = part.T
         end -= len(part)
-    return samples, frames
+    return samples

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from .audio import AudioSource, DecodedAudio, decode
-from .config import Limits
+from .audio import AudioSource, DecodedAudio, LongAudio, begin
+from .config import SAMPLE_RATE_HZ, Limits
 from .errors import AudioError, DeepfakeAudioError, LimitExceededError
 from .readahead import read_ahead
 
@@ -27,20 +27,30 @@ READ_AHEAD_BYTES = 256 * 1024**2
 """No further input is decoded while decoded audio of this size waits."""
 
 
+KEEP_SAMPLES = 20 * 60 * SAMPLE_RATE_HZ
+"""Inputs with more samples than this, over all channels at 16 kHz, are not decoded as a whole."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """One input as samples.
 
     Attributes
     ----------
-    audio : DecodedAudio
-        What was read.
+    audio : DecodedAudio or LongAudio
+        What was read, or what is being read.
     elapsed_s : float
         Seconds it took.
     """
 
-    audio: DecodedAudio
+    audio: DecodedAudio | LongAudio
     elapsed_s: float
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the samples take, bytes."""
+        audio = self.audio
+        return audio.nbytes if isinstance(audio, LongAudio) else audio.samples.nbytes
 
 
 class DecodeAhead(Iterator[Decoded | DeepfakeAudioError]):
@@ -82,7 +92,7 @@ class DecodeAhead(Iterator[Decoded | DeepfakeAudioError]):
             threads=DECODE_THREADS,
             max_items=READ_AHEAD_INPUTS,
             max_weight=READ_AHEAD_BYTES,
-            weigh=lambda item: item.audio.samples.nbytes if isinstance(item, Decoded) else 0,
+            weigh=lambda item: item.nbytes if isinstance(item, Decoded) else 0,
         )
 
     def __next__(self) -> Decoded | DeepfakeAudioError:
@@ -111,18 +121,29 @@ def _decode(
 ) -> Decoded | DeepfakeAudioError:
     began = time.perf_counter()
     try:
-        audio = decode(source, sample_rate_hz=sample_rate_hz, name=name, limits=limits)
-    except DeepfakeAudioError as error:
+        audio = begin(
+            source,
+            sample_rate_hz=sample_rate_hz,
+            name=name,
+            limits=limits,
+            keep_samples=KEEP_SAMPLES,
+        )
+    except Exception as error:
+        return as_error(error, name)
+    return Decoded(audio, time.perf_counter() - began)
+
+
+def as_error(error: Exception, name: str | None) -> DeepfakeAudioError:
+    """Return whatever went wrong with an input as one of our errors."""
+    if isinstance(error, DeepfakeAudioError):
         return error
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return LimitExceededError(
             "needs more memory than there is", name=name, hint="split it, or lower the limits"
         )
-    except Exception as error:
-        # Whatever a hostile file brings to light in a decoder must not cost the other files.
-        unexpected = AudioError(
-            f"could not be decoded ({type(error).__name__})", name=name, hint="please report it"
-        )
-        unexpected.__cause__ = error
-        return unexpected
-    return Decoded(audio, time.perf_counter() - began)
+    # Whatever a hostile file brings to light in a decoder must not cost the other files.
+    unexpected = AudioError(
+        f"could not be decoded ({type(error).__name__})", name=name, hint="please report it"
+    )
+    unexpected.__cause__ = error
+    return unexpected

@@ -8,15 +8,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
-from .audio import AudioSource
+from .audio import AudioSource, DecodedAudio, LongAudio
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded
+from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, as_error
 from .errors import DeepfakeAudioError
 from .judging import Judge, choose_policy
+from .listening import listen
 from .readahead import read_ahead
 from .report import ModelInfo, Report
-from .scoring import Precision, Score, Scorer, in_groups, resolve_device
+from .scoring import Precision, Scorer, in_groups, resolve_device
 from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
@@ -205,14 +206,63 @@ class Detector:
         Report or DeepfakeAudioError
             One for each, in order.
         """
-        for group, scores in self._scored(decoded):
-            score = iter(scores)
-            for item in group:
-                yield self._report(item, next(score)) if isinstance(item, Decoded) else item
+        on_cpu = self.scorer.device.type == "cpu"
+        if self.workers > 1:
+            groups = in_groups(decoded, self._n_windows, WORKER_GROUP_WINDOWS)
+            for outcomes in read_ahead(
+                self._judged,
+                groups,
+                threads=self.workers,
+                max_items=self.workers + 1,
+                max_weight=READ_AHEAD_BYTES,
+                weigh=lambda _: 0,
+                weigh_item=_group_bytes,
+            ):
+                yield from outcomes
+            return
+        for group in in_groups(decoded, self._n_windows, GROUP_WINDOWS):
+            with decoded.resting() if on_cpu else nullcontext():
+                outcomes = self._judged(group)
+            yield from outcomes
 
-    def _report(self, item: Decoded, score: Score) -> Report:
-        audio = item.audio
-        return self.judge.report(audio.info, audio.flags, score, decode_s=item.elapsed_s)
+    def _judged(self, group: Group) -> list[Report | DeepfakeAudioError]:
+        """Return what is to be said about each of a group of inputs."""
+        whole = [
+            item.audio.samples
+            for item in group
+            if isinstance(item, Decoded) and isinstance(item.audio, DecodedAudio)
+        ]
+        scores = iter(self.scorer.score(whole))
+        outcomes: list[Report | DeepfakeAudioError] = []
+        for item in group:
+            if isinstance(item, DeepfakeAudioError):
+                outcomes.append(item)
+            elif isinstance(item.audio, LongAudio):
+                outcomes.append(self._judged_long(item.audio, item.elapsed_s))
+            else:
+                audio = item.audio
+                outcomes.append(
+                    self.judge.report(
+                        audio.info, audio.flags, next(scores), decode_s=item.elapsed_s
+                    )
+                )
+        return outcomes
+
+    def _judged_long(self, audio: LongAudio, decode_s: float) -> Report | DeepfakeAudioError:
+        """Decode and score an input block by block."""
+        try:
+            score = listen(self.scorer, audio.blocks(), audio.channels)
+        except (DeepfakeAudioError, MemoryError) as error:
+            return as_error(error, audio.name)
+        info, flags = audio.end
+        return self.judge.report(info, flags, score, decode_s=decode_s)
+
+    def _n_windows(self, item: Decoded | DeepfakeAudioError) -> int:
+        if isinstance(item, DeepfakeAudioError):
+            return 0
+        if isinstance(item.audio, LongAudio):
+            return GROUP_WINDOWS
+        return self.scorer.n_windows(item.audio.samples)
 
     def stream(
         self,
@@ -256,37 +306,9 @@ class Detector:
         """Return a pool in which many live recordings share batches."""
         return StreamPool(self.scorer, self.judge, config or StreamConfig())
 
-    def _scored(self, decoded: DecodeAhead) -> Iterator[tuple[Group, list[Score]]]:
-        """Yield groups of inputs, in order, with a score for each that could be decoded."""
-
-        def score(group: Group) -> tuple[Group, list[Score]]:
-            samples = [item.audio.samples for item in group if isinstance(item, Decoded)]
-            return group, self.scorer.score(samples)
-
-        if self.workers > 1:
-            groups = in_groups(decoded, self._n_windows, WORKER_GROUP_WINDOWS)
-            yield from read_ahead(
-                score,
-                groups,
-                threads=self.workers,
-                max_items=self.workers + 1,
-                max_weight=READ_AHEAD_BYTES,
-                weigh=lambda _: 0,
-                weigh_item=_group_bytes,
-            )
-            return
-        on_cpu = self.scorer.device.type == "cpu"
-        for group in in_groups(decoded, self._n_windows, GROUP_WINDOWS):
-            with decoded.resting() if on_cpu else nullcontext():
-                scored = score(group)
-            yield scored
-
-    def _n_windows(self, item: Decoded | DeepfakeAudioError) -> int:
-        return self.scorer.n_windows(item.audio.samples) if isinstance(item, Decoded) else 0
-
 
 def _group_bytes(group: Group) -> int:
-    return sum(item.audio.samples.nbytes for item in group if isinstance(item, Decoded))
+    return sum(item.nbytes for item in group if isinstance(item, Decoded))
 
 
 def detect(

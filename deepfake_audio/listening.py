@@ -7,8 +7,9 @@ recordings that fit in memory, many at a time.
 
 from __future__ import annotations
 
+import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from .config import SAMPLE_RATE_HZ, WindowConfig
 from .errors import ConfigError
-from .scoring import Evidence, is_sounding
+from .scoring import Evidence, Score, Scorer, conclude, in_groups, is_sounding
 from .windows import (
     FRAME,
     FRAME_S,
@@ -31,6 +32,7 @@ from .windows import (
 MAX_LOST_SHARE = 0.1
 """Windows of which more than this was lost on the way are not heard."""
 
+_GROUP_WINDOWS = 64
 _INT16_SCALE = 32768.0
 _SOUNDING, _SPEECH = 1, 2
 _SLACK = 4000
@@ -269,6 +271,51 @@ class Listener:
         sounding = is_sounding(active) & (lost <= MAX_LOST_SHARE * length)
         on_grid = length == self._length and start % self._hop == 0
         return Window(start, samples, active, sounding, final or on_grid, final)
+
+
+def hear(scorer: Scorer, windows: Sequence[Window]) -> Iterator[tuple[FloatArray, BoolArray]]:
+    """Score windows together, whatever they come from.
+
+    Yields
+    ------
+    llr, speech : ndarray, shape (channels,)
+        Of each window, in order; 0 and False of channels that do not sound.
+    """
+    rows = [w.samples[channel] for w in windows for channel in np.flatnonzero(w.sounding)]
+    llr, speech = scorer.hear(rows)
+    first = 0
+    for window in windows:
+        after = first + int(np.count_nonzero(window.sounding))
+        its_llr = np.zeros(window.sounding.shape)
+        its_speech = np.zeros_like(window.sounding)
+        its_llr[window.sounding] = llr[first:after]
+        its_speech[window.sounding] = speech[first:after]
+        first = after
+        yield its_llr, its_speech
+
+
+def listen(scorer: Scorer, blocks: Iterable[FloatArray], channels: int) -> Score:
+    """Score a recording that comes in blocks; the same as in one piece, in bounded memory.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The network.
+    blocks : iterable of ndarray of float32, shape (channels, samples)
+        The recording at 16 kHz.
+    channels : int
+        Of the recording.
+    """
+    began = time.perf_counter()
+    listener = Listener(channels, scorer.header.windows)
+    windows = (window for block in blocks for window in listener.feed(block))
+    for group in in_groups(windows, lambda window: int(window.sounding.sum()), _GROUP_WINDOWS):
+        for window, found in zip(group, hear(scorer, group), strict=True):
+            listener.take(window, *found)
+    if last := listener.finish():
+        [found] = hear(scorer, [last])
+        listener.take(last, *found)
+    return conclude(listener.evidence(), time.perf_counter() - began)
 
 
 def _evidence_of_one(

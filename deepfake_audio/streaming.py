@@ -22,7 +22,7 @@ from .config import SAMPLE_RATE_HZ, Limits
 from .errors import InvalidSamplesError, LimitExceededError
 from .jitter import Arrivals, JitterBuffer
 from .judging import Judge
-from .listening import Listener, Window
+from .listening import Listener, Window, hear
 from .quality import SampleMeter, quality_flags
 from .report import Reason, Report, Segment, Verdict
 from .scoring import Evidence, Scorer, SegmentScores, conclude
@@ -400,22 +400,9 @@ class StreamPool:
         self._streams.pop(id(stream), None)
 
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
-        rows = [
-            window.samples[channel]
-            for _, window in due
-            for channel in np.flatnonzero(window.sounding)
-        ]
-        llr, speech = self.scorer.hear(rows)
+        found = hear(self.scorer, [window for _, window in due])
         events = []
-        row = 0
-        for stream, window in due:
-            count = int(np.count_nonzero(window.sounding))
-            its_llr = np.zeros(stream.channels)
-            its_speech = np.zeros(stream.channels, dtype=np.bool_)
-            its_llr[window.sounding] = llr[row : row + count]
-            its_speech[window.sounding] = speech[row : row + count]
-            row += count
-            event = stream.settle(window, its_llr, its_speech)
-            if event:
+        for (stream, window), (llr, speech) in zip(due, found, strict=True):
+            if event := stream.settle(window, llr, speech):
                 events.append((stream, event))
         return events
