@@ -69,7 +69,7 @@ class Window:
     @property
     def end_s(self) -> float:
         """Where the window ends, seconds from the start of the recording."""
-        return (self.start + self.samples.shape[1]) / SAMPLE_RATE_HZ
+        return float((self.start + self.samples.shape[1]) / SAMPLE_RATE_HZ)
 
 
 class Listener:

@@ -27,7 +27,7 @@ def test_results_come_in_order_and_errors_in_place(speech_wav: MakeWav) -> None:
 
 def test_it_begins_when_told_to(monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav) -> None:
     path = speech_wav("clip.wav", 1)
-    real, fourth_begun, calls = decoding.decode, threading.Event(), []
+    real, fourth_begun, calls = decoding.begin, threading.Event(), []
 
     def watched(*args: object, **kwargs: object) -> object:
         calls.append(args)
@@ -35,7 +35,7 @@ def test_it_begins_when_told_to(monkeypatch: pytest.MonkeyPatch, speech_wav: Mak
             fourth_begun.set()
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "decode", watched)
+    monkeypatch.setattr(decoding, "begin", watched)
     decoded = DecodeAhead([(path, str(i)) for i in range(5)])
     assert not calls
     decoded.begin()

@@ -207,13 +207,13 @@ def given(
     found = SegmentScores(np.zeros(count, dtype=np.int64), start, start + 4, np.array(segments))
     detector = Detector(checkpoint, device="cpu")
     detector.scorer = Fixed(detector.scorer, Score(llr, peak, reason, 5.0, found, 0.01))
-    real = decoding.decode
+    real = decoding.begin
 
     def flagged(*args: object, **kwargs: object) -> DecodedAudio:
         audio = real(*args, **kwargs)  # type: ignore[arg-type]
         return DecodedAudio(audio.info, audio.samples, flags)
 
-    monkeypatch.setattr(decoding, "decode", flagged)
+    monkeypatch.setattr(decoding, "begin", flagged)
     return detector.detect(np.full(16_000, 0.1, dtype=np.float32), sample_rate_hz=16_000)
 
 
@@ -298,7 +298,7 @@ def test_no_threads_are_left_behind(detector: Detector, speech_wav: MakeWav) -> 
 def test_an_unexpected_error_costs_one_input_and_is_not_hidden(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
-    real = decoding.decode
+    real = decoding.begin
 
     def broken(source: object, **kwargs: object) -> DecodedAudio:
         if source == b"zero":
@@ -307,7 +307,7 @@ def test_an_unexpected_error_costs_one_input_and_is_not_hidden(
             raise MemoryError
         return real(source, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "decode", broken)
+    monkeypatch.setattr(decoding, "begin", broken)
     good = speech_wav("good.wav", 1.5)
     first, zero, huge, last = detector.detect_many([good, b"zero", b"huge", good])
     assert isinstance(first, Report)

@@ -1,7 +1,7 @@
 """Lyra V2: a neural codec whose decoder is a vocoder driven by sixteen thousand bits a second less.
 
-Runs the published graphs (Zeghidour et al., 2107.03312) with LiteRT, which the extra ``train``
-brings; the graphs themselves come from whoever trains.
+Runs the published graphs (Zeghidour et al., 2107.03312) with LiteRT, which the extra
+``vocoders`` brings; the graphs themselves come from whoever trains.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ _FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
 class Lyra:
     """Encoder, quantiser and decoder of Lyra V2.
 
-    Not for several threads at a time: encoder and decoder keep the state of the clip.
-
     Parameters
     ----------
     folder : path
@@ -45,19 +43,20 @@ class Lyra:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
             raise MissingExtraError(
-                "Lyra needs LiteRT", hint='pip install "deepfake-audio[train]"'
+                "Lyra needs LiteRT", hint='pip install "deepfake-audio[vocoders]"'
             ) from None
+        self._interpreter = Interpreter
         try:
-            graphs = [Interpreter(model_path=str(Path(folder) / name)) for name in _FILES]
+            self._graphs = [(Path(folder) / name).read_bytes() for name in _FILES]
+            self._build()
         except (ValueError, RuntimeError, OSError) as error:
             raise CheckpointError(
                 "holds no Lyra V2 graphs", name=str(folder), hint=f"expected {', '.join(_FILES)}"
             ) from error
-        self._encoder, quantizer, self._decoder = graphs
-        for graph in (self._encoder, self._decoder):
-            graph.allocate_tensors()
-        self._encode = quantizer.get_signature_runner("encode")
-        self._decode = quantizer.get_signature_runner("decode")
+
+    def _build(self) -> list[Any]:
+        """Make the graphs anew: resetting their variables leaves the state of the last clip."""
+        return [self._interpreter(model_content=graph) for graph in self._graphs]
 
     def copy(self, samples: np.ndarray, quantizers: int = 46) -> np.ndarray:
         """Code and decode a recording.
@@ -73,19 +72,19 @@ class Lyra:
         -------
         ndarray of float32, shape (samples // 320 * 320,)
         """
-        for graph in (self._encoder, self._decoder):
-            graph.reset_all_variables()
-        frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, 1, FRAME)
-        spoken = [self._frame(frame, quantizers) for frame in frames.astype(np.float32)]
-        return np.concatenate(spoken) if spoken else np.zeros(0, np.float32)
-
-    def _frame(self, frame: np.ndarray, quantizers: int) -> np.ndarray:
-        features = _run(self._encoder, frame)
-        indices = self._encode(
-            input_frames=features, num_quantizers=np.array(quantizers, dtype=np.int32)
-        )
-        [coded] = self._decode(encoding_indices=next(iter(indices.values()))).values()
-        return _run(self._decoder, coded).reshape(-1)
+        encoder, quantizer, decoder = self._build()
+        for graph in (encoder, decoder):
+            graph.allocate_tensors()
+        encode = quantizer.get_signature_runner("encode")
+        decode = quantizer.get_signature_runner("decode")
+        depth = np.array(quantizers, dtype=np.int32)
+        spoken = [np.zeros(0, np.float32)]
+        for frame in samples[: len(samples) // FRAME * FRAME].reshape(-1, 1, FRAME):
+            features = _run(encoder, frame.astype(np.float32))
+            indices = encode(input_frames=features, num_quantizers=depth)["output_0"]
+            coded = decode(encoding_indices=indices)["output_0"]
+            spoken.append(_run(decoder, coded).reshape(-1))
+        return np.concatenate(spoken)
 
 
 def _run(graph: Any, values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ not the trace.
 
 from __future__ import annotations
 
-import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ apart, and with them every uncompressed recording. In bits a second."""
 
 
 def griffin_lim(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Keep a mel spectrogram, guess the phase (Griffin & Lim, 1984; fast form of Perraudin 2013)."""
+    """Keep a mel spectrogram and guess the phase (Griffin & Lim, 1984)."""
     n_fft = int(rng.choice([512, 800, 1024, 2048]))
     hop = n_fft // int(rng.choice([4, 5, 8]))
     n_mels = int(rng.choice([0, 64, 80, 128]))  # 0 keeps the linear spectrogram
@@ -54,10 +54,12 @@ def griffin_lim(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def world(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Pitch, envelope and aperiodicity, and back (Morise et al., 2016); needs pyworld."""
     try:
-        import pyworld
+        with warnings.catch_warnings():  # of how it looks its own version up
+            warnings.simplefilter("ignore")
+            import pyworld
     except ImportError:
         raise MissingExtraError(
-            "WORLD needs pyworld", hint='pip install "deepfake-audio[train]"'
+            "WORLD needs pyworld", hint='pip install "deepfake-audio[vocoders]"'
         ) from None
     rate, signal = SAMPLE_RATE_HZ, samples.astype(np.float64)
     period_ms = float(rng.choice([5.0, 8.0, 10.0]))
@@ -88,16 +90,8 @@ def hifigan(path: str | Path) -> Vocoder:
 
 def lyra(folder: str | Path) -> Vocoder:
     """Return the Lyra codec whose graphs lie in ``folder``, at a random bit rate each clip."""
-    own = threading.local()  # its graphs keep state
-
-    def copy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if not hasattr(own, "codec"):
-            own.codec = Lyra(folder)
-        spoken: np.ndarray = own.codec.copy(samples, int(rng.choice(QUANTIZERS)))
-        return spoken
-
-    Lyra(folder)  # complains now rather than in the middle of the work
-    return copy
+    codec = Lyra(folder)
+    return lambda samples, rng: codec.copy(samples, int(rng.choice(QUANTIZERS)))
 
 
 VOCODERS: dict[str, Vocoder] = {"griffin_lim": griffin_lim, "world": world}
@@ -127,7 +121,7 @@ def find_vocoder(name: str | Path) -> Vocoder:
 
 
 def copies(vocoder: Vocoder, name: str) -> Render:
-    """Return the work of a copy rendering: resynthesised, at the level and with the coding of its original.
+    """Return the work of a copy rendering, at the level and with the coding of its original.
 
     Parameters
     ----------
