@@ -245,7 +245,7 @@ def librosa_mfcc(waveform: Waveforms) -> npt.NDArray[Any]:
 
 def features(detector: Detector, clips: Sequence[bytes], repeats: int = 3) -> list[Comparison]:
     """Time MFCC against librosa's, and the front end of the model."""
-    waveforms, device = equal_lengths(clips), detector.scorer.device
+    waveforms, device = equal_lengths(clips), torch.device(detector.scorer.device)
     plain = {"librosa, clip by clip": librosa_mfcc}
     front_end = detector.scorer.header.branches[0].frontend
     return [

@@ -1,6 +1,7 @@
-"""One self-describing ``.safetensors`` file per model: weights, and how to use them, in its header.
+"""One self-describing file per model: weights, and how to use them, in its header.
 
-Nothing is unpickled, so a model file from a stranger can be opened safely.
+The file is ``.safetensors``, or ``.onnx`` after an export. Nothing is unpickled, so a model file
+from a stranger can be opened safely. torch is imported for the former only.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
+from typing import TYPE_CHECKING, Any
 
 from .calibration import Calibration
 from .config import BranchConfig, FrontendConfig, Policy, WindowConfig
-from .errors import CheckpointError, DeepfakeAudioError
-from .model import UNITTEST_MODEL, Network, build_network, join
+from .errors import CheckpointError, MissingExtraError
+from .onnx_network import OnnxNetwork
+
+if TYPE_CHECKING:
+    from .model import Network
 
 FORMAT = "deepfake_audio.checkpoint/1"
 WEIGHTS_NAME = "model.safetensors"
-_HEADER_KEY = "deepfake_audio"
+HEADER_KEY = "deepfake_audio"
+"""Where in the metadata of a file the header is."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Checkpoint:
 
     Attributes
     ----------
-    network : Network
+    network : Network or OnnxNetwork
         On the CPU, in evaluation mode.
     header : CheckpointHeader
         How it was made and how to read its scores.
@@ -102,17 +104,34 @@ class Checkpoint:
         Hash of the file, which reports quote.
     """
 
-    network: Network
+    network: Network | OnnxNetwork
     header: CheckpointHeader
     sha256: str
+
+    @property
+    def torch_network(self) -> Network:
+        """The network as a torch module.
+
+        Raises
+        ------
+        CheckpointError
+            If it is an exported one.
+        """
+        if isinstance(self.network, OnnxNetwork):
+            raise CheckpointError(
+                "is an exported model", name=self.header.name, hint="give the .safetensors it is of"
+            )
+        return self.network
 
 
 def save_checkpoint(path: str | Path, network: Network, header: CheckpointHeader) -> None:
     """Write weights and header to one file, whole or not at all."""
+    import safetensors.torch
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    metadata = {_HEADER_KEY: json.dumps(header.to_dict(), sort_keys=True)}
+    metadata = {HEADER_KEY: json.dumps(header.to_dict(), sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
     safetensors.torch.save_file(weights, partial, metadata=metadata)
     partial.replace(path)
@@ -136,12 +155,14 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
     ----------
     model : str or Path
         Name of a released model, ``"unittest"`` for a tiny one with random weights, or a path to
-        a ``.safetensors`` file or to a folder that holds ``model.safetensors``.
+        a ``.safetensors`` or ``.onnx`` file or to a folder that holds ``model.safetensors``.
 
     Raises
     ------
     CheckpointError
         If there is no such model or the file is damaged.
+    MissingExtraError
+        If it is an exported model and ONNX Runtime is not installed.
     """
     if model == "unittest":
         return _unittest_checkpoint()
@@ -152,27 +173,38 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
         raise CheckpointError(
             f"cannot be read ({error.strerror})", name=str(path), hint="check its permissions"
         ) from error
+    load = _load_onnx if path.suffix == ".onnx" else _load_safetensors
     try:
-        header = _parse_header(content)
-        network = _build(header)
-        network.load_state_dict(safetensors.torch.load(content))
+        network, header = load(content)
+    except MissingExtraError:
+        raise
     except CheckpointError as error:
         raise CheckpointError(error.message, name=str(path), hint=error.hint) from error
-    except (
-        safetensors.SafetensorError,
-        DeepfakeAudioError,
-        AttributeError,
-        KeyError,
-        RuntimeError,  # also RecursionError, from deeply nested JSON
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # libraries raise all sorts of things about damaged files
         raise CheckpointError(
             f"is not an intact deepfake_audio checkpoint ({type(error).__name__})",
             name=str(path),
             hint="copy it again or reinstall the package",
         ) from error
-    return Checkpoint(network.eval(), header, hashlib.sha256(content).hexdigest())
+    return Checkpoint(network, header, hashlib.sha256(content).hexdigest())
+
+
+def _load_safetensors(content: bytes) -> tuple[Network, CheckpointHeader]:
+    import safetensors.torch
+
+    header = _parse_header(content)
+    network = _build(header)
+    network.load_state_dict(safetensors.torch.load(content))
+    return network.eval(), header
+
+
+def _load_onnx(content: bytes) -> tuple[OnnxNetwork, CheckpointHeader]:
+    network = OnnxNetwork(content)
+    if HEADER_KEY not in network.metadata:
+        raise CheckpointError(
+            "holds a graph but no deepfake_audio header", hint="give one made by `export`"
+        )
+    return network, CheckpointHeader.from_dict(json.loads(network.metadata[HEADER_KEY]))
 
 
 def _resolve(model: str | Path) -> Path:
@@ -198,18 +230,22 @@ def _parse_header(content: bytes) -> CheckpointHeader:
     if length > len(content) - 8:
         raise CheckpointError("is cut short", hint="copy it again")
     metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    if _HEADER_KEY not in metadata:
+    if HEADER_KEY not in metadata:
         raise CheckpointError(
             "holds weights but no deepfake_audio header", hint="give a checkpoint made by `train`"
         )
-    return CheckpointHeader.from_dict(json.loads(metadata[_HEADER_KEY]))
+    return CheckpointHeader.from_dict(json.loads(metadata[HEADER_KEY]))
 
 
 def _build(header: CheckpointHeader, seed: int | None = None) -> Network:
+    from .model import build_network, join
+
     return join([build_network(b.frontend, b.model, seed=seed) for b in header.branches])
 
 
 def _unittest_checkpoint() -> Checkpoint:
+    from .model import UNITTEST_MODEL
+
     header = CheckpointHeader(
         name="unittest",
         version="0",

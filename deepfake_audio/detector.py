@@ -17,7 +17,7 @@ from .judging import Judge, choose_policy
 from .listening import listen
 from .readahead import read_ahead
 from .report import ModelInfo, Report
-from .scoring import Precision, Scorer, in_groups, resolve_device
+from .scoring import Precision, Scorer, in_groups
 from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
@@ -78,9 +78,7 @@ class Detector:
             ModelInfo(header.name, header.version, checkpoint.sha256),
         )
         self.limits = limits or Limits()
-        self.scorer = Scorer(
-            checkpoint.network, header, resolve_device(device), precision=precision
-        )
+        self.scorer = Scorer(checkpoint.network, header, device, precision=precision)
         self.workers = workers
 
     @property
@@ -206,7 +204,7 @@ class Detector:
         Report or DeepfakeAudioError
             One for each, in order.
         """
-        on_cpu = self.scorer.device.type == "cpu"
+        on_cpu = self.scorer.device_type == "cpu"
         if self.workers > 1:
             groups = in_groups(decoded, self._n_windows, WORKER_GROUP_WINDOWS)
             for outcomes in read_ahead(

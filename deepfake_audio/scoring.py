@@ -13,15 +13,14 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 
 from .checkpoint import CheckpointHeader
 from .config import SAMPLE_RATE_HZ, WindowConfig
 from .errors import CheckpointError, ConfigError, DeviceError
-from .model import Network, fused
+from .onnx_network import OnnxNetwork
 from .report import Reason
 from .windows import (
     BoolArray,
@@ -34,6 +33,11 @@ from .windows import (
     sliding,
     window_starts,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from .model import Network
 
 MIN_SPEECH_S = 1.0
 """A score on less audio or speech than this, in seconds, supports no conclusion."""
@@ -170,39 +174,67 @@ class Scorer:
 
     Parameters
     ----------
-    network : Network
-        A copy is made for inference on ``device``.
+    network : Network or OnnxNetwork
+        Of a torch network a copy is made for inference on ``device``.
     header : CheckpointHeader
         How to cut windows and how to read logits.
-    device : torch.device or str, default "cpu"
-        Where to compute.
+    device : str or torch.device, default "cpu"
+        Where to compute; as for :func:`resolve_device`.
     batch_windows : int, optional
         Most windows in a batch; the default suits the device.
     precision : {"auto", "fp32", "bf16"}, default "auto"
         See :data:`Precision`. In fp32 a recording scores the same to 1e-4 whatever stands beside
-        it; in bf16 to some thousandths.
+        it; in bf16 to some thousandths. An exported network is in fp32.
 
     Raises
     ------
     ConfigError
         If the precision is unknown.
+    DeviceError
+        If there is no such device, or an exported network is to run on a GPU.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: Network | OnnxNetwork,
         header: CheckpointHeader,
         device: torch.device | str = "cpu",
         *,
         batch_windows: int | None = None,
         precision: Precision = "auto",
     ) -> None:
-        self.device = torch.device(device)
-        self.precision = _resolve_precision(precision, self.device)
-        self.network = fused(network, _DTYPES[self.precision]).to(self.device)
+        if precision not in get_args(Precision):
+            raise ConfigError(
+                f"unknown precision {precision!r}",
+                hint=f"use one of {', '.join(get_args(Precision))}",
+            )
         self.header = header
-        cuda = self.device.type == "cuda"
+        self.precision: Literal["fp32", "bf16"] = "fp32"
+        self.network: Network | OnnxNetwork = network
+        self.device: torch.device | str = "cpu"
+        if isinstance(network, OnnxNetwork):
+            if str(device) not in ("auto", "cpu"):
+                raise DeviceError(
+                    "an exported model runs on the CPU", name=str(device), hint="use cpu or auto"
+                )
+            self.device_type = "cpu"
+        else:
+            self._use_torch(network, device, precision)
+        cuda = self.device_type == "cuda"
         self.batch_windows = batch_windows or (CUDA_BATCH_WINDOWS if cuda else CPU_BATCH_WINDOWS)
+
+    def _use_torch(
+        self, network: Network, device: torch.device | str, precision: Precision
+    ) -> None:
+        import torch
+
+        from .model import fused
+
+        found = resolve_device(str(device))
+        self.device, self.device_type = found, found.type
+        self.precision = _resolve_precision(precision, found)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.network = fused(network, dtype).to(found)
 
     def n_windows(self, samples: FloatArray) -> int:
         """Return how many windows a recording of shape (channels, samples) gives."""
@@ -300,10 +332,15 @@ class Scorer:
         calibration = self.header.calibration
         return calibration.llr(logits), speech >= calibration.speech_threshold
 
-    @torch.inference_mode()
     def _forward(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return logits and probabilities of speech of windows shaped (batch, samples)."""
-        output = self.network(torch.from_numpy(batch).to(self.device))
+        if isinstance(self.network, OnnxNetwork):
+            logit, speech = self.network.run(batch)
+            return logit, 1 / (1 + np.exp(-speech.astype(np.float64)))
+        import torch
+
+        with torch.inference_mode():
+            output = self.network(torch.from_numpy(batch).to(self.device))
         return output.logit.double().cpu().numpy(), output.speech.double().sigmoid().cpu().numpy()
 
 
@@ -421,18 +458,13 @@ def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iter
         yield group
 
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
 def _resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    if precision not in get_args(Precision):
-        raise ConfigError(
-            f"unknown precision {precision!r}", hint=f"use one of {', '.join(get_args(Precision))}"
-        )
     if precision != "auto":
         return precision
     if device.type != "cpu":
         return "fp32"
+    import torch
+
     # Elsewhere bf16 is emulated, and slower than fp32. Older releases of torch do not say.
     known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"
@@ -446,6 +478,8 @@ def resolve_device(device: str) -> torch.device:
     DeviceError
         If there is no such device here.
     """
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

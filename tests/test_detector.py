@@ -337,6 +337,8 @@ def test_importing_is_light() -> None:
         "import deepfake_audio.audio, deepfake_audio.windows, deepfake_audio.calibration\n"
         "assert 'torch' not in sys.modules\n"
         "deepfake_audio.detect\n"
+        "assert 'torch' not in sys.modules\n"
+        "deepfake_audio.Detector.load('unittest')\n"
         "assert 'torch' in sys.modules\n"
         # What costs a second to import has no place on the way to a score.
         "assert not {'librosa', 'scipy.signal', 'sklearn', 'matplotlib'} & set(sys.modules)\n"

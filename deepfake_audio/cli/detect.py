@@ -127,7 +127,8 @@ def detect(
     def load(*, many: bool) -> Detector:
         from ..detector import Detector
 
-        workers = one_thread_each(device) if many else 1
+        exported = model.endswith(".onnx")  # has threads of its own
+        workers = one_thread_each(device) if many and not exported else 1
         return Detector.load(
             model, device=device, policy=policy.value, threshold=threshold, workers=workers
         )

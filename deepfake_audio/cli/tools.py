@@ -16,6 +16,7 @@ from .console import (
     ModelOption,
     VersionOption,
     errors_end_the_command,
+    say,
     use_utf8,
 )
 from .evaluate import evaluate
@@ -68,6 +69,21 @@ def models(json: JsonOption = False) -> None:
         typer.echo("no released models here", err=True)
 
 
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="Where the graph goes.")],
+    model: ModelOption = "default",
+) -> None:
+    """Write a model as an ONNX graph: waveform in, logit out, torch no longer needed."""
+    from ..checkpoint import load_checkpoint
+    from ..export import export_onnx
+
+    with errors_end_the_command():
+        difference = export_onnx(load_checkpoint(model), out)
+    say(f"largest difference of a logit to torch in fp32: {difference:.1e}")
+    typer.echo(out)
+
+
 def _describe(path: Path) -> dict[str, Any]:
     from ..checkpoint import load_checkpoint
 
@@ -86,7 +102,7 @@ def _describe(path: Path) -> dict[str, Any]:
     return {
         "name": header.name,
         "version": header.version,
-        "parameters": checkpoint.network.n_parameters,
+        "parameters": checkpoint.torch_network.n_parameters,
         "bytes": path.stat().st_size,
         "sha256": checkpoint.sha256,
         "policies": sorted(header.policies),

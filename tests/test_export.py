@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake_audio import Detector
+from deepfake_audio.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepfake_audio.config import BranchConfig, FrontendConfig
+from deepfake_audio.errors import CheckpointError, DeviceError
+from deepfake_audio.export import export_onnx
+from deepfake_audio.model import UNITTEST_MODEL, build_network, join
+
+MakeSpeech = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Two branches with random weights, one with phase: all that the released model has."""
+    frontends = [
+        FrontendConfig(n_fft=128, win_length=128, hop_length=64, n_bands=24, deltas=True),
+        FrontendConfig(kind="lfcc", n_bands=24, n_coefficients=12, phase=True),
+    ]
+    plain = load_checkpoint("unittest")
+    branches = tuple(BranchConfig(frontend, UNITTEST_MODEL) for frontend in frontends)
+    network = join([build_network(f, UNITTEST_MODEL, seed=i) for i, f in enumerate(frontends)])
+    header = dataclasses.replace(plain.header, branches=branches)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_checkpoint(path, network, header)
+    return load_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    assert export_onnx(checkpoint, path) < 1e-5
+    return path
+
+
+def test_reports_are_the_same(
+    checkpoint: Checkpoint, exported: Path, speech: MakeSpeech, tmp_path: Path
+) -> None:
+    loaded = load_checkpoint(exported)
+    assert loaded.header == checkpoint.header
+    torch_detector = Detector(checkpoint, precision="fp32")
+    onnx_detector = Detector(loaded)
+    sounds = [speech(seconds, seed) for seed, seconds in enumerate((0.3, 1.2, 5, 13))]
+    pairs = zip(
+        torch_detector.detect_many(sounds, sample_rate_hz=16_000),
+        onnx_detector.detect_many(sounds, sample_rate_hz=16_000),
+        strict=True,
+    )
+    for one, other in pairs:
+        assert one.verdict == other.verdict
+        assert one.input == other.input
+        assert len(one.segments) == len(other.segments)
+        if one.llr_synthetic is not None:
+            assert one.llr_synthetic == pytest.approx(other.llr_synthetic, abs=2e-4)
+    assert onnx_detector.scorer.precision == "fp32"
+    with pytest.raises(CheckpointError, match="exported"):
+        export_onnx(loaded, tmp_path / "again.onnx")
+    with pytest.raises(DeviceError, match="CPU"):
+        Detector(loaded, device="cuda")
+
+
+def test_it_needs_no_torch(exported: Path) -> None:
+    sample = Path(__file__).parents[1] / "deepfake_audio/samples/genuine_librivox_1.flac"
+    code = (
+        "import sys; from deepfake_audio import Detector;"
+        "d = Detector.load(sys.argv[1]); print(d.detect(sys.argv[2]).verdict);"
+        "s = d.stream(16000); s.close();"
+        "assert not {'torch', 'librosa', 'sklearn'} & set(sys.modules), 'imported too much'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(exported), str(sample)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_export_is_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match="onnx"):
+        export_onnx(checkpoint, tmp_path / "model.bin")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"broken\.onnx"):
+        load_checkpoint(broken)
