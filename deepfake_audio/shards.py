@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, cast
 
 from .audio import AudioSource
-from .datasets.manifest import AUDIO_SUFFIXES
+from .datasets.clip import AUDIO_SUFFIXES
 from .errors import ConfigError, DatasetError, DeepfakeAudioError, MissingExtraError
 from .report import Report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._containers import read_header
 from ..audio import AudioSource
 from ..config import Limits
-from ..datasets.manifest import AUDIO_SUFFIXES
+from ..datasets.clip import AUDIO_SUFFIXES
 from ..errors import AudioError, AudioNotFoundError, LimitExceededError
 
 STDIN = "-"

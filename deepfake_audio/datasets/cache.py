@@ -14,7 +14,8 @@ import numpy as np
 
 from ..audio import decode
 from ..errors import AudioError, DatasetError
-from .manifest import Clip, iter_audio
+from .clip import Clip
+from .manifest import iter_audio
 
 _INT16_SCALE = 32767.0
 _DECODE_THREADS = 2

@@ -5,18 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import DatasetError, MissingExtraError
+from .clip import AUDIO_SUFFIXES, Clip, Label
+from .layouts import read_layout
 
-Label = Literal["bonafide", "spoof"]
-AUDIO_SUFFIXES = frozenset((
-    ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga",
-    ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".aac", ".amr", ".awb",
-    ".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".3g2", ".webm", ".mkv", ".mka", ".wma", ".asf",
-))  # fmt: skip
 _LABELS: dict[str, Label] = {
     "bonafide": "bonafide",
     "bona-fide": "bonafide",
@@ -42,47 +37,6 @@ _SPLITS = {
 }
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One labelled recording.
-
-    Attributes
-    ----------
-    id : str
-        Unique within the manifest.
-    label : {"bonafide", "spoof"}
-        Human or synthetic speech.
-    path : Path
-        File with the audio, or parquet file that holds it.
-    row : int or None
-        Row of the parquet file; None for an audio file.
-    system, family : str
-        Synthesiser, and its kind (tts, vc, vocoder, codec, other, none).
-    source, speaker, language, channel, sentence : str
-        Where known, else empty.
-    split : str
-        ``train``, ``dev`` or ``test`` where known, else empty.
-    """
-
-    id: str
-    label: Label
-    path: Path
-    row: int | None = None
-    system: str = ""
-    family: str = ""
-    source: str = ""
-    speaker: str = ""
-    language: str = ""
-    channel: str = ""
-    sentence: str = ""
-    split: str = ""
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Whether the label is ``spoof``."""
-        return self.label == "spoof"
-
-
 _TEXT_COLUMNS = ("system", "family", "source", "speaker", "language", "channel", "sentence")
 
 
@@ -96,7 +50,8 @@ def load_manifest(paths: Sequence[str | Path], *, split: str | None = None) -> l
           its split is the file name up to the first ``-``, if that is one;
         * a CSV file with the columns ``path`` (relative to it) and ``label``;
         * a folder with such parquet files, or with one sub-folder a class
-          (``bonafide``/``real``/``genuine``/``human``, ``spoof``/``fake``/``synthetic``).
+          (``bonafide``/``real``/``genuine``/``human``, ``spoof``/``fake``/``synthetic``);
+        * a corpus in its official layout, see :mod:`deepfake_audio.datasets.layouts`.
     split : str, optional
         Keep only the clips of this split (clips without a split are kept).
 
@@ -134,7 +89,8 @@ def _read(path: Path, split: str | None) -> Iterator[Clip]:
             if not split or _split_of(parquet) in ("", split):
                 yield from _read_parquet(parquet)
         if not parquets:
-            yield from _read_folder(path)
+            official = read_layout(path)
+            yield from _read_folder(path) if official is None else official
     elif not path.is_file():
         raise DatasetError("no such file or folder", name=str(path), hint="check the path")
     elif path.suffix == ".parquet":

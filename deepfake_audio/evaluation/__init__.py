@@ -4,6 +4,7 @@ Inside this package scores are high for *bona fide* speech, the convention of th
 and files of this project say ``llr_synthetic``, which is high for synthetic speech.
 """
 
+from ..datasets.protocol import read_protocol
 from .bootstrap import Figure, confidence_intervals
 from .breakdown import BreakdownRow, break_down
 from .evaluate import Evaluation, PolicyRates, evaluate_scores, tandem_figures
@@ -22,7 +23,6 @@ from .protocol import (
     AsvScores,
     read_asv_scores,
     read_asvspoof,
-    read_protocol,
     read_sasv_scores,
     read_scores,
     write_protocol,

@@ -6,36 +6,26 @@ Scores in these files are high for bona fide speech; in a :class:`ScoreTable` th
 
 from __future__ import annotations
 
-import gzip
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.protocol import (
+    PathLike,
+    ProtocolRow,
+    open_text,
+    protocol_row,
+    read_lines,
+    read_protocol,
+    require_unique,
+)
 from ..errors import DatasetError
-from .table import LABELS, ScoreTable
-
-PathLike = str | os.PathLike[str]
+from .table import ScoreTable
 
 ASV_KEYS = ("target", "nontarget", "spoof")
-
-# Where protocols of the later challenges name codec or transmission: columns -> index.
-_CHANNEL_COLUMN = {8: 2, 9: 2, 10: 3, 13: 2}
-
-
-class ProtocolRow(NamedTuple):
-    """One trial of a countermeasure protocol; ``attack`` is empty for bona fide speech."""
-
-    speaker: str
-    id: str
-    attack: str
-    label: str
-    channel: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,38 +50,6 @@ class AsvScores:
         return np.asarray(self.score[self.key == key])
 
 
-def read_protocol(path: PathLike) -> list[ProtocolRow]:
-    """Read a protocol: ``speaker id - attack key`` (2019), or that of 2021 or ASVspoof 5.
-
-    The key is the column that says ``bonafide`` or ``spoof`` last, the attack the one before.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read, a line is malformed, or an id occurs twice.
-    """
-    rows = []
-    for number, fields in _lines(path):
-        row = _protocol_row(fields)
-        if row is None:
-            raise DatasetError(
-                f"line {number} is not 'speaker id - attack key'", name=Path(path).name
-            )
-        rows.append(row)
-    _require_unique((row.id for row in rows), path)
-    return rows
-
-
-def _protocol_row(fields: list[str]) -> ProtocolRow | None:
-    at = max((i for i, field in enumerate(fields) if field in LABELS), default=-1)
-    if at < 3:
-        return None
-    attack = "" if fields[at - 1] in ("-", *LABELS) else fields[at - 1]
-    column = _CHANNEL_COLUMN.get(len(fields))
-    channel = "" if column is None or fields[column] == "-" else fields[column]
-    return ProtocolRow(fields[0], fields[1], attack, fields[at], channel)
-
-
 def read_scores(path: PathLike) -> tuple[dict[str, float], list[ProtocolRow]]:
     """Read a score file: ``id score``, or a protocol line followed by the score.
 
@@ -108,11 +66,11 @@ def read_scores(path: PathLike) -> tuple[dict[str, float], list[ProtocolRow]]:
         If the file cannot be read, a line is malformed, or an id occurs twice.
     """
     ids, values, protocol = [], [], []
-    for number, fields in _lines(path):
+    for number, fields in read_lines(path):
         value = _number(fields[-1])
         if value is None and number == 1:
             continue  # a header such as "filename cm-score"
-        row = _protocol_row(fields[:-1])
+        row = protocol_row(fields[:-1])
         if value is None or (row is None and len(fields) != 2):
             raise DatasetError(
                 f"line {number} is neither 'id score' nor 'speaker id - attack key score'",
@@ -122,7 +80,7 @@ def read_scores(path: PathLike) -> tuple[dict[str, float], list[ProtocolRow]]:
         values.append(value)
         if row is not None:
             protocol.append(row)
-    _require_unique(ids, path)
+    require_unique(ids, path)
     if protocol and len(protocol) != len(ids):
         raise DatasetError("only some lines name a key", name=Path(path).name)
     return dict(zip(ids, values, strict=True)), protocol
@@ -168,7 +126,7 @@ def read_asvspoof(scores: PathLike, protocol: PathLike | None = None) -> ScoreTa
 
 def write_protocol(path: PathLike, table: ScoreTable) -> None:
     """Write ``speaker id - attack key``, one line a clip."""
-    with _open(path, "wt") as file:
+    with open_text(path, "wt") as file:
         file.writelines(f"{line}\n" for line in _protocol_lines(table))
 
 
@@ -179,7 +137,7 @@ def write_scores(path: PathLike, table: ScoreTable, *, with_protocol: bool = Fal
     """
     scored = table.select(table.has_score)
     starts = _protocol_lines(scored) if with_protocol else [_word(i) for i in scored.id]
-    with _open(path, "wt") as file:
+    with open_text(path, "wt") as file:
         for start, score in zip(starts, scored.bonafide_score.tolist(), strict=True):
             file.write(f"{start} {score!r}\n")
 
@@ -204,7 +162,7 @@ def read_asv_scores(path: PathLike) -> AsvScores:
         If the file cannot be read or a line is malformed.
     """
     ids, keys, scores = [], [], []
-    for number, fields in _lines(path):
+    for number, fields in read_lines(path):
         score = _number(fields[-1])
         if score is None or len(fields) not in (3, 4) or fields[-2] not in ASV_KEYS:
             raise DatasetError(
@@ -225,7 +183,7 @@ def read_sasv_scores(path: PathLike) -> tuple[ScoreTable, AsvScores]:
     Returns the detector's table and the verifier's scores of the same trials, numbered.
     """
     name = Path(path).name
-    lines = [line for _, fields in _lines(path) for line in ["".join(fields)]]
+    lines = [line for _, fields in read_lines(path) for line in ["".join(fields)]]
     if not lines or lines[0].lower() != "asv_score,cm_score,sasv_label":
         raise DatasetError("first line is not asv_score,cm_score,sasv_label", name=name)
     try:
@@ -240,41 +198,8 @@ def read_sasv_scores(path: PathLike) -> tuple[ScoreTable, AsvScores]:
     return table, AsvScores(key, asv, ids)
 
 
-@contextmanager
-def _open(path: PathLike, mode: str) -> Iterator[TextIO]:
-    compressed = os.fspath(path).endswith(".gz")
-    with (
-        gzip.open(path, mode, encoding="utf-8")
-        if compressed
-        else open(path, mode, encoding="utf-8") as file
-    ):
-        yield file  # type: ignore[misc]
-
-
-def _lines(path: PathLike) -> Iterator[tuple[int, list[str]]]:
-    """Give number and fields of each line that is not blank."""
-    try:
-        with _open(path, "rt") as file:
-            for number, line in enumerate(file, start=1):
-                if fields := line.split():
-                    yield number, fields
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"cannot be read: {reason}", name=Path(path).name) from error
-
-
 def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
         return None
-
-
-def _require_unique(ids: Iterable[str], path: PathLike) -> None:
-    seen: set[str] = set()
-    for i in ids:
-        if i in seen:
-            raise DatasetError(f"id {i} occurs more than once", name=Path(path).name)
-        seen.add(i)
-    if not seen:
-        raise DatasetError("holds no trials", name=Path(path).name)

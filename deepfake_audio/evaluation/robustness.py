@@ -21,7 +21,8 @@ from ..augment import NO_AUGMENTATION, ChannelSimulator, SoundBank
 from ..augment.codecs import CODECS, transcode
 from ..config import SAMPLE_RATE_HZ, Policy
 from ..datasets.cache import to_int16
-from ..datasets.manifest import Clip, iter_audio, to_row
+from ..datasets.clip import Clip
+from ..datasets.manifest import iter_audio, to_row
 from ..detector import Detector
 from ..errors import AudioError, ConfigError
 from .evaluate import Evaluation, evaluate_scores

@@ -21,7 +21,7 @@ from ..augment.channel import change_speed, trim_edges
 from ..augment.renderings import Rendering
 from ..config import FAMILIES, SAMPLE_RATE_HZ
 from ..datasets.cache import AudioCache
-from ..datasets.manifest import Clip
+from ..datasets.clip import Clip
 from .recipe import OptimConfig, SamplerConfig
 
 NO_FAMILY = -1

@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoint import CheckpointHeader
 from ..datasets.cache import AudioCache
-from ..datasets.manifest import Clip
+from ..datasets.clip import Clip
 from ..evaluation.metrics import eer, page_macro_eer
 from ..model import Network
 from ..scoring import Scorer

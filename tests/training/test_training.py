@@ -18,7 +18,7 @@ from deepfake_audio.augment import AugmentConfig
 from deepfake_audio.checkpoint import load_checkpoint
 from deepfake_audio.config import FrontendConfig, ModelConfig, WindowConfig
 from deepfake_audio.datasets.cache import AudioCache
-from deepfake_audio.datasets.manifest import Clip
+from deepfake_audio.datasets.clip import Clip
 from deepfake_audio.errors import CheckpointError, ConfigError, DatasetError
 from deepfake_audio.training import Recipe, Sources, train
 from deepfake_audio.training import run as run_module
