@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DatasetError
+from .check import check
 from .console import (
     DeviceName,
     DeviceOption,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(check)
 app.command()(evaluate)
 app.command()(train)
 app.command()(score)
