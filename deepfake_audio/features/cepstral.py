@@ -96,11 +96,12 @@ def lfcc(
 
 
 @functools.lru_cache(maxsize=16)
-def _delta_kernel(width: int, order: int) -> Tensor:
+def _delta_kernel(width: int, order: int) -> tuple[float, ...]:
     """Least-squares polynomial derivative of the given order at the centre of ``width`` frames."""
     time = np.arange(width) - width // 2
     powers = np.vander(time, order + 1, increasing=True)
-    return torch.from_numpy(math.factorial(order) * np.linalg.pinv(powers)[order]).float()
+    kernel = math.factorial(order) * np.linalg.pinv(powers)[order]
+    return tuple(kernel.astype(np.float32).tolist())
 
 
 def delta(features: Tensor, *, width: int = 9, order: int = 1) -> Tensor:
@@ -126,7 +127,7 @@ def delta(features: Tensor, *, width: int = 9, order: int = 1) -> Tensor:
     padded = torch.nn.functional.pad(features, (half, half), mode="replicate")
     # Mirrored weights are equal or opposite, so frames are paired first. Shifted views added up
     # are many times faster than a convolution over a single channel.
-    weights = _delta_kernel(width, order).tolist()
+    weights = _delta_kernel(width, order)
     slope = padded.new_zeros(features.shape)
     if order % 2 == 0:
         slope += weights[half] * features
