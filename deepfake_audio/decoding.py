@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
+from ._blocks import Samples
 from .audio import AudioSource, DecodedAudio, LongAudio, begin
 from .config import SAMPLE_RATE_HZ, Limits
 from .errors import AudioError, DeepfakeAudioError, LimitExceededError
@@ -129,11 +130,19 @@ def _decode(
             keep_samples=KEEP_SAMPLES,
         )
     except Exception as error:
-        return as_error(error, name)
+        return _as_error(error, name)
     return Decoded(audio, time.perf_counter() - began)
 
 
-def as_error(error: Exception, name: str | None) -> DeepfakeAudioError:
+def blocks_of(audio: LongAudio) -> Iterator[Samples]:
+    """Yield the blocks of a long input; whatever goes wrong in decoding is one of our errors."""
+    try:
+        yield from audio.blocks()
+    except Exception as error:
+        raise _as_error(error, audio.name) from error
+
+
+def _as_error(error: Exception, name: str | None) -> DeepfakeAudioError:
     """Return whatever went wrong with an input as one of our errors."""
     if isinstance(error, DeepfakeAudioError):
         return error

@@ -11,8 +11,8 @@ from typing import Self
 from .audio import AudioSource, DecodedAudio, LongAudio
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
-from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, as_error
-from .errors import DeepfakeAudioError
+from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, blocks_of
+from .errors import CheckpointError, DeepfakeAudioError
 from .judging import Judge, choose_policy
 from .listening import listen
 from .readahead import read_ahead
@@ -249,9 +249,11 @@ class Detector:
     def _judged_long(self, audio: LongAudio, decode_s: float) -> Report | DeepfakeAudioError:
         """Decode and score an input block by block."""
         try:
-            score = listen(self.scorer, audio.blocks(), audio.channels)
-        except (DeepfakeAudioError, MemoryError) as error:
-            return as_error(error, audio.name)
+            score = listen(self.scorer, blocks_of(audio), audio.channels)
+        except CheckpointError:  # the fault of the model, and not of this input
+            raise
+        except DeepfakeAudioError as error:
+            return error
         info, flags = audio.end
         return self.judge.report(info, flags, score, decode_s=decode_s)
 
@@ -302,7 +304,7 @@ class Detector:
 
     def stream_pool(self, config: StreamConfig | None = None) -> StreamPool:
         """Return a pool in which many live recordings share batches."""
-        return StreamPool(self.scorer, self.judge, config or StreamConfig())
+        return StreamPool(self.scorer, self.judge, config or StreamConfig(), self.limits)
 
 
 def _group_bytes(group: Group) -> int:

@@ -105,9 +105,11 @@ class Listener:
         self._config = config
         self._length = seconds_to_samples(config.window_s)
         self._hop = seconds_to_samples(config.hop_s)
-        self._every = seconds_to_samples(every_s) if every_s else None
-        if every_s and (self._every is None or self._every < FRAME):
-            raise ConfigError("must be 0.01 s or more", name="hop_s")
+        self._every = None if every_s is None else seconds_to_samples(every_s)
+        if self._every is not None and self._every < FRAME:
+            raise ConfigError(
+                f"{every_s:g} s is too short", name="hop_s", hint="1 s and 0.5 s usually do"
+            )
         if self._every and (self._length % self._every or self._hop % self._every):
             raise ConfigError(
                 f"{every_s:g} s does not divide windows of {config.window_s:g} s "

@@ -7,6 +7,7 @@ of the same audio in one piece; what it is told on the way is about the last sec
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from .errors import InvalidSamplesError, LimitExceededError
 from .jitter import Arrivals, JitterBuffer
 from .judging import Judge
 from .listening import Listener, Window, hear
-from .quality import SampleMeter, quality_flags
+from .quality import SHORT_S, SampleMeter, quality_flags
 from .report import Reason, Report, Segment, Verdict
 from .scoring import Evidence, Scorer, SegmentScores, conclude
 from .windows import FRAME_S, BoolArray, FloatArray
@@ -109,7 +110,7 @@ class Stream:
         name: str,
         config: StreamConfig,
     ) -> None:
-        limits = Limits()
+        limits = pool.limits
         if not limits.min_sample_rate_hz <= sample_rate_hz <= limits.max_sample_rate_hz:
             raise LimitExceededError(
                 f"a sample rate of {sample_rate_hz} Hz is outside "
@@ -241,7 +242,7 @@ class Stream:
         flags = set()
         if (heard := self._listener.latest()).size:
             flags = quality_flags(heard, rate, self._meter)
-        if self.duration_s >= 1.0:
+        if self.duration_s >= SHORT_S:  # only its last seconds were looked at
             flags.discard("short")
         if self._jitter.arrivals.lost:
             flags.add("lost_audio")
@@ -349,13 +350,23 @@ class StreamPool:
         What scores mean.
     config : StreamConfig, optional
         How each stream is heard.
+    limits : Limits, optional
+        Which sample rates, and how many channels, are taken.
     """
 
-    def __init__(self, scorer: Scorer, judge: Judge, config: StreamConfig = _DEFAULT) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        judge: Judge,
+        config: StreamConfig = _DEFAULT,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
         self.scorer = scorer
         self.judge = judge
         self.config = config
-        self._streams: dict[int, Stream] = {}
+        # A stream that nobody holds any more leaves by itself.
+        self._streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -396,7 +407,7 @@ class StreamPool:
         return events
 
     def forget(self, stream: Stream) -> None:
-        """Take a stream out, as its ``close`` does; a stream that is simply gone leaves so, too."""
+        """Take a stream out, as its ``close`` does."""
         self._streams.pop(id(stream), None)
 
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:

@@ -97,6 +97,21 @@ def test_trouble_in_the_middle_is_told_in_its_place(
     assert good.input.name == "good"
 
 
+def test_what_a_decoder_raises_in_the_middle_costs_one_input(
+    monkeypatch: pytest.MonkeyPatch, speech: MakeSpeech
+) -> None:
+    monkeypatch.setattr(decoding, "KEEP_SAMPLES", RATE)
+
+    def broken(self: LongAudio) -> Iterator[np.ndarray]:
+        yield speech(5)[None]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(LongAudio, "blocks", broken)
+    bad, good = DETECTOR.detect_many([wav(speech(9)[None]), wav(speech(0.9)[None])])
+    assert "ZeroDivisionError" in str(bad)
+    assert good.input.duration_s == 0.9
+
+
 def test_the_time_of_others_is_not_counted() -> None:
     deadline = Deadline("x", Limits(max_decode_s=0.05))
     with deadline.resting():

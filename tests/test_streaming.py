@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -125,6 +126,16 @@ def test_streams_of_a_pool_share_batches_and_nothing_else(speech: MakeSpeech) ->
     assert len(pool) == 0
 
 
+def test_an_abandoned_stream_is_forgotten() -> None:
+    pool = DETECTOR.stream_pool()
+    kept, gone = pool.open(RATE), pool.open(RATE)
+    assert len(pool) == 2
+    del gone
+    gc.collect()
+    assert len(pool) == 1
+    assert not kept.closed
+
+
 def test_a_room_stays_small(speech: MakeSpeech) -> None:
     stream = DETECTOR.stream(RATE)
     minute = as_int16(np.tile(speech(6), 10))
@@ -192,6 +203,9 @@ def test_what_is_refused(speech: MakeSpeech) -> None:
     for rate, channels in ((1_000, 1), (RATE, 0), (RATE, 99)):
         with pytest.raises(LimitExceededError):
             DETECTOR.stream(rate, channels)
+    for hop_s in (0.0, -1.0):
+        with pytest.raises(ConfigError, match="too short"):
+            DETECTOR.stream(RATE, config=StreamConfig(hop_s=hop_s))
     with pytest.raises(ConfigError, match="divide"):
         DETECTOR.stream(RATE, config=StreamConfig(hop_s=0.7))
     stream = DETECTOR.stream(RATE, 2)
