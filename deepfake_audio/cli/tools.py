@@ -23,6 +23,7 @@ from .console import (
 from .evaluate import evaluate
 from .robustness import robustness
 from .score import score
+from .serve import audit_app, keys_app, serve
 from .train import train
 
 app = typer.Typer(
@@ -37,6 +38,9 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(score)
 app.command()(robustness)
+app.command()(serve)
+app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")
 
 
 TEST_FIGURES = "test.json"

@@ -1,0 +1,239 @@
+"""``deepfake-audio serve``, ``keys`` and ``audit``: the moderation service and its accounts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigError, MissingExtraError
+from . import EXIT_HIT
+from .console import JsonOption, errors_end_the_command, say
+
+if TYPE_CHECKING:
+    from ..server.database import Database
+    from ..server.settings import Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings, TOML; DEEPFAKE_AUDIO_* come first."),
+]
+
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of the service.")
+audit_app = typer.Typer(no_args_is_help=True, help="The audit trail of the service.")
+
+
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the database and of the audio.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME_OR_PATH", help="Released model, or a checkpoint.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Thresholds and actions, TOML.")
+    ] = None,
+    insecure_local: Annotated[
+        bool, typer.Option("--insecure-local", help="No keys, on this machine only: a first try.")
+    ] = False,
+) -> None:
+    """Run the moderation service: recordings and live rooms in, decisions out.
+
+    Without --insecure-local every request needs a key: `deepfake-audio keys create`.
+    """
+    with errors_end_the_command():
+        settings = _settings(
+            config,
+            host=host,
+            port=port,
+            data_dir=data,
+            model=model,
+            policy_file=policy,
+            insecure_local=insecure_local or None,
+        )
+        from ..server.run import run
+
+        run(settings, on_listening=lambda url: say(f"listening on {url}"))
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    scope: Annotated[
+        list[str], typer.Option(help="submit, read, review or admin; may be repeated.")
+    ] = ["submit", "read"],  # noqa: B006
+    tenant: Annotated[str, typer.Option(help="Whose data it sees.")] = "default",
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Days until it ends; never if none.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key; its secret is printed now and never again."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import keys
+        from ..server.database import now
+
+        try:
+            scopes = frozenset(map(keys.Scope, scope))
+        except ValueError as error:
+            raise ConfigError(
+                str(error), name="scope", hint=f"use {', '.join(keys.Scope)}"
+            ) from error
+        with database.write() as session:
+            key, secret = keys.create(
+                session, tenant=tenant, name=name, scopes=scopes, expires_at=_in_days(days, now())
+            )
+        say(f"{key.id} for {tenant}: {', '.join(key.scopes)}")
+        typer.echo(secret)
+
+
+@keys_app.command("list")
+def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List all keys."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import keys
+
+        with database.read() as session:
+            rows = [
+                {
+                    "id": key.id,
+                    "tenant": key.tenant,
+                    "name": key.name,
+                    "scopes": key.scopes,
+                    "created_at": key.created_at.isoformat(),
+                    "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+                    "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+                }
+                for key in keys.listed(session)
+            ]
+        if as_json:
+            typer.echo(json.dumps(rows, indent=1))
+            return
+        for row in rows:
+            state = "revoked" if row["revoked_at"] else "valid"
+            scopes = ",".join(map(str, row["scopes"] or []))
+            typer.echo(f"{row['id']}  {state:<7}  {row['tenant']}  {scopes}  {row['name']}")
+
+
+@keys_app.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(metavar="KEY")],
+    overlap_days: Annotated[
+        float, typer.Option(min=0, help="Days for which the old key still holds.")
+    ] = 0.0,
+    config: ConfigOption = None,
+) -> None:
+    """Make a new secret for a key; the old one ends."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import keys
+        from ..server.database import now
+
+        until = _in_days(overlap_days, now()) if overlap_days else None
+        with database.write() as session:
+            key, secret = keys.rotate(session, key_id, old_until=until)
+        say(f"{key.id} follows {key_id}")
+        typer.echo(secret)
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="KEY")], config: ConfigOption = None
+) -> None:
+    """End a key at once."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import keys
+
+        with database.write() as session:
+            keys.revoke(session, key_id)
+        say(f"{key_id} is revoked")
+
+
+@audit_app.command("verify")
+def verify_audit(
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER:HASH", help="A head kept elsewhere, that must be in it."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read the whole chain; exit status 1 if any row was changed, added or removed."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import audit
+
+        try:
+            expected = audit.Head.parse(expect) if expect else None
+        except ValueError as error:
+            raise ConfigError(str(error), name="--expect") from error
+        with database.read() as session:
+            found = audit.verify(session, expected=expected)
+        if found.fault is not None:
+            say(f"the audit trail is broken: {found.fault}")
+            raise typer.Exit(EXIT_HIT)
+        say(f"{found.events} events, whole")
+        typer.echo(str(found.head))
+
+
+@audit_app.command("head")
+def audit_head(config: ConfigOption = None) -> None:
+    """Print the newest link, to be kept somewhere else and handed to `verify --expect`."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import audit
+
+        with database.read() as session:
+            typer.echo(str(audit.current_head(session)))
+
+
+@audit_app.command("export")
+def export_audit(
+    after: Annotated[int, typer.Option(min=0, help="Only events after this number.")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Write events as JSON lines, each with what its hash is made of."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import audit
+
+        with database.read() as session:
+            for event in audit.events(session, after=after):
+                sys.stdout.write(json.dumps(audit.as_dict(event)) + "\n")
+
+
+def _settings(config: Path | None, **given: object) -> Settings:
+    try:
+        from ..server.settings import Settings
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the service needs {error.name}", hint='pip install "deepfake-audio[server]"'
+        ) from error
+    return Settings.load(config, **given)
+
+
+class _database:  # noqa: N801
+    """Opens the service's database, brought to the present version."""
+
+    def __init__(self, config: Path | None) -> None:
+        self._config = config
+        self._opened: Database | None = None
+
+    def __enter__(self) -> Database:
+        settings = _settings(self._config)
+        from ..server import migrations
+        from ..server.database import Database
+
+        self._opened = Database(settings.database)
+        migrations.upgrade(self._opened)
+        return self._opened
+
+    def __exit__(self, *exception: object) -> None:
+        if self._opened:
+            self._opened.close()
+
+
+def _in_days(days: float | None, moment: datetime) -> datetime | None:
+    return None if days is None else moment + timedelta(days=days)

@@ -1,0 +1,452 @@
+"""A submission from its acceptance to its record: accepted once, scored once, never lost.
+
+Everything that happens to one is in the same transaction as the audit event that tells of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..errors import DeepfakeAudioError
+from ..report import Report
+from . import audit, webhooks
+from .database import Database, Detection, new_id, now
+from .errors import NotFoundError, RequestError
+from .policy import Decision
+from .store import Store
+
+MAX_ATTEMPTS = 3
+"""A recording that was begun so often and never finished is given up."""
+
+WAITING = ("queued", "processing")
+
+SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a client hands in.
+
+    Attributes
+    ----------
+    tenant, actor : str
+        Whose it is, and which key brought it.
+    path : Path
+        The finished upload.
+    sha256, n_bytes : str, int
+        Of its content.
+    name : str
+        What the client calls it.
+    surface : str
+        Where it comes from.
+    details : dict
+        Metadata of the client.
+    retention_days : float
+        How long the audio is kept.
+    callback_url, idempotency_key, batch_id : str, optional
+        As in the API.
+    """
+
+    tenant: str
+    actor: str
+    path: Path
+    sha256: str
+    n_bytes: int
+    name: str
+    surface: str
+    details: dict[str, Any]
+    retention_days: float
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a claimed recording: a report and a decision, or an error."""
+
+    detection: Detection
+    identity: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
+    decision: Decision | None = None
+    error: DeepfakeAudioError | None = None
+
+
+def submit(database: Database, store: Store, submission: Submission) -> tuple[Detection, bool]:
+    """Accept a submission; returns it, and whether it is a new one.
+
+    Raises
+    ------
+    RequestError
+        If its idempotency key was used for something else.
+    """
+    with database.read() as session:
+        if (known := _known(session, submission)) is not None:
+            return known, False
+    moment = now()
+    detection_id = new_id("det")
+    detection = Detection(
+        id=detection_id,
+        tenant=submission.tenant,
+        submitted_by=submission.actor,
+        created_at=moment,
+        idempotency_key=submission.idempotency_key,
+        batch_id=submission.batch_id,
+        surface=submission.surface,
+        name=submission.name,
+        sha256=submission.sha256,
+        n_bytes=submission.n_bytes,
+        details=submission.details,
+        callback_url=submission.callback_url,
+        audio_key=store.key(submission.tenant, detection_id),
+        retain_until=moment + timedelta(days=submission.retention_days),
+        status="queued",
+        attempts=0,
+    )
+    assert detection.audio_key is not None
+    # The audio first: a record without audio would be a loss, audio without a record is litter.
+    store.keep(submission.path, detection.audio_key)
+    try:
+        with database.write() as session:
+            session.add(detection)
+            session.flush()
+            audit.append(
+                session,
+                actor=submission.actor,
+                kind="detection.submitted",
+                subject=detection.id,
+                data={
+                    "tenant": submission.tenant,
+                    "sha256": submission.sha256,
+                    "bytes": submission.n_bytes,
+                    "surface": submission.surface,
+                },
+            )
+    except IntegrityError:  # the same idempotency key, at the same moment
+        store.delete(detection.audio_key)
+        with database.read() as session:
+            if (known := _known(session, submission)) is not None:
+                return known, False
+        raise
+    except BaseException:
+        store.delete(detection.audio_key)
+        raise
+    return detection, True
+
+
+def _known(session: Session, submission: Submission) -> Detection | None:
+    """Return what an idempotency key stands for already."""
+    if submission.idempotency_key is None:
+        return None
+    known = session.execute(
+        select(Detection).where(
+            Detection.tenant == submission.tenant,
+            Detection.idempotency_key == submission.idempotency_key,
+        )
+    ).scalar_one_or_none()
+    if known is not None and known.sha256 != submission.sha256:
+        raise RequestError(
+            "this idempotency key was used for another recording",
+            hint="use a new key for each recording",
+            status=422,
+            code="idempotency_conflict",
+        )
+    return known
+
+
+def n_waiting(session: Session) -> int:
+    """Return how many submissions wait to be scored, whoever's they are."""
+    counted = session.scalar(
+        select(func.count()).select_from(Detection).where(Detection.status.in_(WAITING))
+    )
+    return counted or 0
+
+
+def claim(database: Database, count: int, lease_s: float) -> list[Detection]:
+    """Take up to ``count`` submissions, the oldest first, for ``lease_s`` seconds.
+
+    Also takes those whose worker has said nothing for longer than its lease.
+    """
+    moment = now()
+    free = or_(
+        Detection.status == "queued",
+        (Detection.status == "processing") & (Detection.claimed_until < moment),
+    )
+    with database.write() as session:
+        taken = session.scalars(
+            select(Detection)
+            .where(free)
+            .order_by(Detection.id)
+            .limit(count)
+            .with_for_update(skip_locked=True)
+        ).all()
+        token = new_id("claim")
+        for detection in taken:
+            detection.status = "processing"
+            detection.claim = token
+            detection.claimed_until = moment + timedelta(seconds=lease_s)
+            detection.attempts += 1
+        return list(taken)
+
+
+def renew(database: Database, claims: Sequence[str], lease_s: float) -> None:
+    """Tell that the worker of these claims is alive."""
+    if not claims:
+        return
+    with database.write() as session:
+        session.execute(
+            update(Detection)
+            .where(Detection.claim.in_(claims), Detection.status == "processing")
+            .values(claimed_until=now() + timedelta(seconds=lease_s))
+        )
+
+
+def release(database: Database, claimed: Sequence[Detection]) -> None:
+    """Give back what was claimed and not begun, as when a worker stops."""
+    if not claimed:
+        return
+    with database.write() as session:
+        for detection in claimed:
+            session.execute(
+                update(Detection)
+                .where(Detection.id == detection.id, Detection.claim == detection.claim)
+                .values(
+                    status="queued",
+                    claim=None,
+                    claimed_until=None,
+                    attempts=Detection.attempts - 1,
+                )
+            )
+
+
+def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
+    """Record outcomes, all in one transaction; returns the identifiers of those that counted.
+
+    An outcome whose claim has passed to another worker does not count: that one records it.
+    """
+    counted = []
+    moment = now()
+    with database.write() as session:
+        for outcome in outcomes:
+            values = _as_record(outcome, moment)
+            done = session.execute(
+                update(Detection)
+                .where(
+                    Detection.id == outcome.detection.id,
+                    Detection.claim == outcome.detection.claim,
+                    Detection.status == "processing",
+                )
+                .values(**values)
+                .execution_options(synchronize_session=False)
+            )
+            if getattr(done, "rowcount", 0) != 1:
+                continue
+            counted.append(outcome.detection.id)
+            _tell(session, outcome, values)
+    return counted
+
+
+def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
+    """Return the columns that an outcome sets."""
+    values: dict[str, Any] = {
+        "finished_at": moment,
+        "claim": None,
+        "claimed_until": None,
+        "decided_by": outcome.identity,
+    }
+    if outcome.error is not None:
+        error = outcome.error
+        return {
+            **values,
+            "status": "failed",
+            "error": {"code": error.code, "message": error.message, "hint": error.hint},
+        }
+    assert outcome.report is not None
+    assert outcome.decision is not None
+    report = outcome.report
+    return {
+        **values,
+        "status": "done",
+        "report": report.to_dict(),
+        "verdict": report.verdict.value,
+        "p_synthetic": report.p_synthetic,
+        "novelty": getattr(report, "novelty", None),
+        "action": outcome.decision.action.value,
+        "review_state": "open" if outcome.decision.needs_review else None,
+    }
+
+
+def _tell(session: Session, outcome: Outcome, values: dict[str, Any]) -> None:
+    """Write the audit event of an outcome, and the callback if one is wanted."""
+    detection = outcome.detection
+    data: dict[str, Any] = {"input_sha256": detection.sha256, **outcome.identity}
+    if outcome.error is not None:
+        data["error"] = outcome.error.code
+    else:
+        data |= {key: values[key] for key in ("verdict", "p_synthetic", "action")}
+        data["report_sha256"] = audit.fingerprint(values["report"])
+    kind = "detection.failed" if outcome.error is not None else "detection.scored"
+    audit.append(session, actor=SYSTEM, kind=kind, subject=detection.id, data=data)
+    if detection.callback_url:
+        done = session.get_one(Detection, detection.id)
+        session.refresh(done)
+        webhooks.enqueue(
+            session,
+            tenant=detection.tenant,
+            subject=detection.id,
+            url=detection.callback_url,
+            event=kind,
+            body=as_dict(done),
+        )
+
+
+def get(session: Session, tenant: str, detection_id: str) -> Detection:
+    """Return a tenant's detection.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none of this identifier, or it belongs to another tenant.
+    """
+    detection = session.get(Detection, detection_id)
+    if detection is None or detection.tenant != tenant:
+        raise NotFoundError(f"no detection {detection_id}")
+    return detection
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which detections to list; None does not matter."""
+
+    status: str | None = None
+    verdict: str | None = None
+    action: str | None = None
+    surface: str | None = None
+    review: str | None = None
+    batch_id: str | None = None
+    sha256: str | None = None
+    search: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def page(
+    session: Session, tenant: str, wanted: Filter, *, cursor: str | None, limit: int
+) -> tuple[list[Detection], str | None]:
+    """Return a page of a tenant's detections, the newest first, and the cursor of the next."""
+    query = select(Detection).where(Detection.tenant == tenant)
+    for column, value in (
+        (Detection.status, wanted.status),
+        (Detection.verdict, wanted.verdict),
+        (Detection.action, wanted.action),
+        (Detection.surface, wanted.surface),
+        (Detection.review_state, wanted.review),
+        (Detection.batch_id, wanted.batch_id),
+        (Detection.sha256, wanted.sha256),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.search:
+        query = query.where(Detection.name.icontains(wanted.search, autoescape=True))
+    if wanted.since:
+        query = query.where(Detection.created_at >= wanted.since)
+    if wanted.until:
+        query = query.where(Detection.created_at < wanted.until)
+    if cursor:
+        query = query.where(Detection.id < cursor)
+    found = list(session.scalars(query.order_by(Detection.id.desc()).limit(limit + 1)))
+    more = found[limit - 1].id if len(found) > limit else None
+    return found[:limit], more
+
+
+def delete_audio(
+    database: Database, store: Store, tenant: str, detection_id: str, *, actor: str, why: str
+) -> Detection:
+    """Delete the audio of a detection and keep its record.
+
+    Raises
+    ------
+    NotFoundError
+        As for :func:`get`.
+    RequestError
+        If it waits to be scored.
+    """
+    with database.write() as session:
+        detection = get(session, tenant, detection_id)
+        if detection.status in WAITING:
+            raise RequestError(
+                "it waits to be scored", hint="delete it afterwards", status=409, code="conflict"
+            )
+        key = detection.audio_key
+        if key is None:
+            return detection
+        detection.audio_key = None
+        audit.append(
+            session,
+            actor=actor,
+            kind="audio.deleted",
+            subject=detection.id,
+            data={"input_sha256": detection.sha256, "why": why},
+        )
+        # Before the commit: should it fail, the record still says where the audio is.
+        store.delete(key)
+    return detection
+
+
+def as_dict(detection: Detection) -> dict[str, Any]:
+    """Return what the API says of a detection."""
+
+    def moment(value: datetime | None) -> str | None:
+        return value.isoformat() if value else None
+
+    return {
+        "id": detection.id,
+        "status": detection.status,
+        "created_at": moment(detection.created_at),
+        "finished_at": moment(detection.finished_at),
+        "surface": detection.surface,
+        "name": detection.name,
+        "sha256": detection.sha256,
+        "bytes": detection.n_bytes,
+        "batch_id": detection.batch_id,
+        "metadata": detection.details,
+        "action": detection.action,
+        "decided_by": detection.decided_by,
+        "review": {"state": detection.review_state, "decision": detection.review_decision},
+        "report": detection.report,
+        "error": detection.error,
+        "audio": {
+            "available": detection.audio_key is not None,
+            "retained_until": moment(detection.retain_until),
+        },
+    }
+
+
+def canonical_details(text: str, max_bytes: int) -> dict[str, Any]:
+    """Return the metadata of a submission.
+
+    Raises
+    ------
+    RequestError
+        If it is too large or no JSON object.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise RequestError(
+            f"metadata is larger than {max_bytes} bytes", name="metadata", status=413
+        )
+    try:
+        details = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RequestError("metadata is no JSON", name="metadata", status=422) from error
+    if not isinstance(details, dict):
+        raise RequestError("metadata is no JSON object", name="metadata", status=422)
+    return details

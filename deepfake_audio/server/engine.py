@@ -1,0 +1,88 @@
+"""The model in service: decoded recordings of any surface -> reports and decisions, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..audio import DecodedAudio
+from ..checkpoint import Checkpoint, load_checkpoint
+from ..judging import Judge
+from ..report import ModelInfo, Report
+from ..scoring import Scorer
+from .policy import Decision, PolicyFile, Rules, Surface
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A decoded recording, and where it comes from."""
+
+    audio: DecodedAudio
+    surface: Surface
+    decode_s: float
+
+
+class Engine:
+    """A model with the policy of the platform.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Network and header.
+    policy : PolicyFile
+        Thresholds and actions.
+    device : str
+        As for :class:`deepfake_audio.Detector`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, policy: PolicyFile, device: str = "auto") -> None:
+        header = checkpoint.header
+        self.rules = Rules(policy, header.policies)
+        self.model = ModelInfo(header.name, header.version, checkpoint.sha256)
+        self.scorer = Scorer(checkpoint.network, header, device)
+        self.judges = {
+            surface: Judge(point, self.model)
+            for surface, point in self.rules.operating_points.items()
+        }
+
+    @classmethod
+    def load(cls, settings: Settings) -> Self:
+        """Load what the settings name.
+
+        Raises
+        ------
+        CheckpointError, ConfigError, DeviceError
+            If the model or the policy file is missing or damaged, or does not fit the other.
+        """
+        return cls(
+            load_checkpoint(settings.model),
+            PolicyFile.load(settings.policy_file),
+            settings.device,
+        )
+
+    def reports(self, heard: Sequence[Heard]) -> list[Report]:
+        """Score recordings together; one report for each, in order."""
+        scores = self.scorer.score([item.audio.samples for item in heard])
+        return [
+            self.judges[item.surface].report(
+                item.audio.info, item.audio.flags, score, decode_s=item.decode_s
+            )
+            for item, score in zip(heard, scores, strict=True)
+        ]
+
+    def decide(self, surface: Surface, report: Report) -> Decision:
+        """Say what is to be done with a recording."""
+        return self.rules.decide(surface, report)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what stands beside each decision: policy and model with their hashes."""
+        return {
+            "policy": self.rules.identity(),
+            "model": {
+                "name": self.model.name,
+                "version": self.model.version,
+                "sha256": self.model.sha256,
+            },
+        }

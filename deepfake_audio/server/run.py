@@ -1,0 +1,72 @@
+"""The service as a process: threads, signals, and the socket it listens on."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+
+import torch
+import uvicorn
+
+from ..errors import ConfigError
+from .app import create_app
+from .service import Service
+from .settings import Settings
+
+HEADER_BYTES = 16 * 1024
+STOP_S = 30
+
+
+def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
+    """Serve until interrupted.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the operator decided.
+    on_listening : callable
+        Told the address, once requests are taken.
+
+    Raises
+    ------
+    ConfigError
+        If the address is taken, or the settings name something that cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
+    # another. This process is ours.
+    torch.set_num_threads(1)
+    service = Service(settings)
+    sock = _listen(settings)
+    host, port = sock.getsockname()[:2]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(service),
+            http="h11",
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=STOP_S,
+            ws_max_size=1 << 20,
+        )
+    )
+    on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    server.run(sockets=[sock])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        sock = socket.create_server((settings.host, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen ({error.strerror or error})",
+            name=f"{settings.host}:{settings.port}",
+            hint="choose another port, or stop what listens there",
+        ) from error
+    sock.set_inheritable(False)
+    return sock

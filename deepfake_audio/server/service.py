@@ -1,0 +1,148 @@
+"""All parts of the service as one object with a beginning and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from ..errors import ConfigError
+from . import audit, migrations
+from .database import Database, now
+from .engine import Engine
+from .retention import Housekeeper
+from .sandbox import Sandbox
+from .settings import Settings
+from .store import Store
+from .webhooks import Courier
+from .worker import Worker
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Service:
+    """What the routes work with.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the operator decided.
+
+    Attributes
+    ----------
+    engine : Engine
+        The model and the policy in force.
+
+    Raises
+    ------
+    ConfigError
+        If the settings contradict each other, or name something that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.insecure_local and settings.host not in LOOPBACK:
+            raise ConfigError(
+                "without keys the service listens on this machine only",
+                name="insecure_local",
+                hint="use host 127.0.0.1, or make a key with `deepfake-audio keys create`",
+            )
+        self.settings = settings
+        self.started_at = now()
+        self.database = Database(settings.database)
+        migrations.upgrade(self.database)
+        self.store = Store(settings.storage, settings.data_dir / "incoming")
+        self.engine = Engine.load(settings)
+        self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
+        self.waiters = Waiters()
+        self.courier = (
+            Courier(
+                self.database,
+                settings.webhook_secret,
+                allow_private=settings.webhook_allow_private,
+            )
+            if settings.webhook_secret
+            else None
+        )
+        self.worker = Worker(
+            self.database,
+            self.store,
+            self.sandbox,
+            self,
+            decoders=settings.decoders,
+            scorers=settings.scorers,
+            lease_s=settings.lease_s,
+            on_done=self._done,
+        )
+        self.housekeeper = Housekeeper(self.database, self.store)
+
+    def start(self) -> None:
+        """Begin to work on what waits."""
+        self._note_identity()
+        self.worker.start()
+        self.housekeeper.start()
+        if self.courier:
+            self.courier.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand and end."""
+        self.worker.stop()
+        self.housekeeper.stop()
+        if self.courier:
+            self.courier.stop()
+        self.sandbox.close()
+        self.database.close()
+
+    def _done(self, identifiers: Sequence[str]) -> None:
+        self.waiters.tell(identifiers)
+        if self.courier:
+            self.courier.wake()
+
+    def _note_identity(self) -> None:
+        """Record which model and policy decide from now on, if they are others than before."""
+        identity = self.engine.identity()
+        with self.database.write() as session:
+            last = audit.newest(session, "service.identity")
+            if last != identity:
+                audit.append(
+                    session,
+                    actor="system",
+                    kind="service.identity",
+                    subject="service",
+                    data=identity,
+                )
+
+
+class Waiters:
+    """Requests that wait for a detection to be done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = (
+            defaultdict(list)
+        )
+
+    def tell(self, identifiers: Sequence[str]) -> None:
+        """Wake whoever waits for these; from any thread."""
+        with self._lock:
+            found = [entry for known in identifiers for entry in self._waiting.pop(known, [])]
+        for loop, event in found:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(event.set)
+
+    @contextlib.contextmanager
+    def waiting(self, identifier: str) -> Iterator[asyncio.Event]:
+        """Lend an event that is set when a detection is done; on an event loop."""
+        entry = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._waiting[identifier].append(entry)
+        try:
+            yield entry[1]
+        finally:
+            with self._lock:
+                left = self._waiting.get(identifier, [])
+                if entry in left:
+                    left.remove(entry)
+                if not left:
+                    self._waiting.pop(identifier, None)

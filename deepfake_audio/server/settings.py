@@ -1,0 +1,174 @@
+"""One typed settings file for the service, overridden by the environment."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ..config import Limits
+from ..errors import ConfigError
+
+ENV_PREFIX = "DEEPFAKE_AUDIO_"
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What an operator decides; each field can be set in the file or as ``DEEPFAKE_AUDIO_FIELD``.
+
+    Attributes
+    ----------
+    data_dir : Path
+        Where the embedded database and the audio lie, unless the two URLs say otherwise.
+    database_url : str or None
+        As SQLAlchemy writes it; SQLite in ``data_dir`` by default.
+    storage_url : str or None
+        Folder or ``s3://bucket/prefix`` for audio; a folder in ``data_dir`` by default.
+    host, port : str, int
+        Where to listen.
+    insecure_local : bool
+        No keys at all, for a first try; refused unless ``host`` is a loopback address.
+    model, device : str
+        As for :meth:`deepfake_audio.Detector.load`.
+    policy_file : Path or None
+        Thresholds and actions, see :mod:`deepfake_audio.server.policy`.
+    max_upload_bytes : int
+        Largest recording.
+    upload_s : float
+        Seconds that one upload may take.
+    max_duration_s : float
+        Longest recording, seconds.
+    max_batch_files : int
+        Recordings in one batch.
+    max_metadata_bytes : int
+        Largest metadata of a submission, as JSON.
+    queue_limit : int
+        Submissions that may wait; further ones are told to come again.
+    max_wait_s : float
+        Longest ``Prefer: wait``, seconds.
+    decoders : int
+        Processes that decode.
+    decode_s, decode_memory_bytes : float, int
+        What one recording may cost a decoder: seconds, and address space.
+    scorers : int
+        Threads that score.
+    lease_s : float
+        A submission whose worker says nothing for so long is given to another one, seconds.
+    retention_days : float
+        How long audio is kept unless a submission asks for less.
+    max_rooms : int
+        Live rooms at a time.
+    resume_s : float
+        How long a live room waits for a client that has gone, seconds.
+    webhook_secret : str or None
+        Signs callbacks; without it none are accepted.
+    webhook_allow_private : bool
+        Let callbacks go to private addresses, as inside one's own network.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Path("deepfake-audio-data")
+    database_url: str | None = None
+    storage_url: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    insecure_local: bool = False
+    model: str = "default"
+    device: str = "auto"
+    policy_file: Path | None = None
+    max_upload_bytes: Count = 64 * 1024**2
+    upload_s: Positive = 60.0
+    max_duration_s: Positive = 20 * 60.0
+    max_batch_files: Count = 100
+    max_metadata_bytes: Count = 16 * 1024
+    queue_limit: Count = 1000
+    max_wait_s: Positive = 60.0
+    decoders: Count = 2
+    decode_s: Positive = 30.0
+    decode_memory_bytes: Count = 2 * 1024**3
+    scorers: Count = 2
+    lease_s: Positive = 120.0
+    retention_days: Positive = 183.0
+    max_rooms: Count = 200
+    resume_s: Positive = 30.0
+    webhook_secret: str | None = None
+    webhook_allow_private: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, path: Path | None = None, **given: object) -> Self:
+        """Read the settings file, the environment, and what was given on the command line.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read, or a value is unknown or out of range.
+        """
+        if path is not None:
+            _check_toml(path)
+        # pydantic-settings takes the file from the class.
+        chosen = type(
+            cls.__name__,
+            (cls,),
+            {"model_config": SettingsConfigDict(toml_file=path), "__module__": cls.__module__},
+        )
+        try:
+            loaded: Self = chosen(**{k: v for k, v in given.items() if v is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "settings"
+            raise ConfigError(
+                first["msg"], name=field, hint=f"known settings are {', '.join(cls.model_fields)}"
+            ) from error
+        return loaded
+
+    @property
+    def database(self) -> str:
+        """The database to use."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'service.sqlite3'}"
+
+    @property
+    def storage(self) -> str:
+        """Where audio goes."""
+        return self.storage_url or str(self.data_dir.absolute() / "audio")
+
+    @property
+    def limits(self) -> Limits:
+        """What one recording may cost the decoder."""
+        return Limits(
+            max_duration_s=self.max_duration_s,
+            max_samples=int(self.max_duration_s * 16_000 * 4),
+            max_file_bytes=self.max_upload_bytes,
+            max_decode_s=self.decode_s,
+        )
+
+
+def _check_toml(path: Path) -> None:
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error

@@ -1,0 +1,281 @@
+"""Submissions that wait -> decoders -> batches -> records; threads of the service's process.
+
+Whatever has been decoded when a scorer is free is scored together, whoever sent it: batches grow
+with the load, and a single recording waits for nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..audio import DecodedAudio
+from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
+from . import detections
+from .database import Database, Detection
+from .detections import MAX_ATTEMPTS, Outcome
+from .engine import Engine, Heard
+from .policy import Surface
+from .sandbox import Sandbox
+from .store import Store
+
+logger = logging.getLogger(__name__)
+
+CLAIM_AT_A_TIME = 32
+"""Submissions claimed in one transaction."""
+
+GROUP_WINDOWS = 64
+"""Recordings are scored together until they have this many windows."""
+
+_IDLE_S = 1.0
+"""How often to look for work that another process has accepted, or has left behind, seconds."""
+
+_PAUSE_S = 0.5
+"""After something unexpected, such as a database that is being restarted, seconds."""
+
+
+class EngineSource(Protocol):
+    """Whatever holds the engine in force."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine in force."""
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    detection: Detection
+    audio: DecodedAudio
+    decode_s: float
+
+
+class Worker:
+    """Claims, decodes, scores and records.
+
+    Parameters
+    ----------
+    database : Database
+        Where submissions wait.
+    store : Store
+        Where their audio is.
+    sandbox : Sandbox
+        Decodes.
+    source : EngineSource
+        Scores and decides.
+    decoders, scorers : int
+        Threads of each kind.
+    lease_s : float
+        See :class:`~deepfake_audio.server.settings.Settings`.
+    on_done : callable
+        Told the identifiers of submissions that are done, on a thread of the worker.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        sandbox: Sandbox,
+        source: EngineSource,
+        *,
+        decoders: int,
+        scorers: int,
+        lease_s: float,
+        on_done: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._sandbox = sandbox
+        self._source = source
+        self._lease_s = lease_s
+        self._on_done = on_done
+        self._stopped = threading.Event()
+        self._wanted = threading.Event()
+        self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
+        self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
+        self._in_hand: dict[str, str] = {}  # submission -> claim
+        self._lock = threading.Lock()
+        self._claimer = threading.Thread(target=self._run, args=(self._claim,), daemon=True)
+        self._keeper = threading.Thread(target=self._run, args=(self._renew,), daemon=True)
+        self._decoders = [
+            threading.Thread(target=self._run, args=(self._decode,), daemon=True)
+            for _ in range(decoders)
+        ]
+        self._scorers = [
+            threading.Thread(target=self._run, args=(self._score,), daemon=True)
+            for _ in range(scorers)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in (self._claimer, self._keeper, *self._decoders, *self._scorers):
+            thread.start()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """Finish what is in hand, give back what was not begun, and end."""
+        self._stopped.set()
+        self._wanted.set()
+        self._claimer.join()
+        left = _drain(self._claimed)
+        for _ in self._decoders:
+            self._claimed.put(None)
+        for thread in self._decoders:
+            thread.join()
+        for _ in self._scorers:
+            self._decoded.put(None)
+        for thread in self._scorers:
+            thread.join()
+        self._keeper.join()
+        detections.release(self._database, left)
+
+    def _run(self, serve: Callable[[], bool]) -> None:
+        """Do something again and again, until it says that it is over."""
+        while True:
+            try:
+                if not serve():
+                    return
+            except Exception:
+                logger.exception("the worker could not go on; trying again")
+                self._stopped.wait(_PAUSE_S)
+                if self._stopped.is_set() and serve in (self._claim, self._renew):
+                    return
+
+    def _claim(self) -> bool:
+        if self._stopped.is_set():
+            return False
+        self._wanted.clear()
+        # No more than the decoders will soon be at: the rest is for other workers.
+        room = CLAIM_AT_A_TIME - self._claimed.qsize()
+        taken = detections.claim(self._database, room, self._lease_s) if room > 0 else []
+        with self._lock:
+            self._in_hand.update({d.id: d.claim or "" for d in taken})
+        for detection in taken:
+            self._claimed.put(detection)
+        if not taken:
+            self._wanted.wait(_IDLE_S)
+        return True
+
+    def _renew(self) -> bool:
+        """Keep the claims in hand from passing to somebody else."""
+        if self._stopped.wait(self._lease_s / 4):
+            return False
+        with self._lock:
+            claims = sorted(set(self._in_hand.values()))
+        detections.renew(self._database, claims, self._lease_s)
+        return True
+
+    def _decode(self) -> bool:
+        detection = self._claimed.get()
+        if detection is None:
+            return False
+        began = time.perf_counter()
+        try:
+            audio = self._audio(detection)
+        except DeepfakeAudioError as error:
+            outcome = Outcome(detection, self._source.engine.identity(), error=error)
+            self._record([outcome])
+            return True
+        self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
+        return True
+
+    def _audio(self, detection: Detection) -> DecodedAudio:
+        if detection.attempts > MAX_ATTEMPTS:
+            raise AudioError(
+                f"given up: it was begun {MAX_ATTEMPTS} times and the service ended each time",
+                name=detection.name,
+                hint="look at the service's log",
+            )
+        try:
+            with self._store.local(detection.audio_key or "") as path:
+                return self._sandbox.decode(path, name=detection.name)
+        except FileNotFoundError as error:
+            raise CorruptAudioError(
+                "its audio is no longer in the store", name=detection.name, hint="submit it again"
+            ) from error
+
+    def _score(self) -> bool:
+        first = self._decoded.get()
+        if first is None:
+            return False
+        engine = self._source.engine
+        group = [first]
+        windows = engine.scorer.n_windows(first.audio.samples)
+        over = False
+        while windows < GROUP_WINDOWS and not over:
+            try:
+                further = self._decoded.get_nowait()
+            except queue.Empty:
+                break
+            if further is None:
+                over = True  # meant for this thread
+            else:
+                group.append(further)
+                windows += engine.scorer.n_windows(further.audio.samples)
+        self._record(_scored(engine, group))
+        return not over
+
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        """Record outcomes, however long the database is away."""
+        while True:
+            try:
+                counted = detections.finish(self._database, outcomes)
+                break
+            except Exception:
+                logger.exception("outcomes could not be recorded; trying again")
+                if self._stopped.wait(_PAUSE_S):
+                    counted = []  # whoever comes next will score them again
+                    break
+        with self._lock:
+            for outcome in outcomes:
+                self._in_hand.pop(outcome.detection.id, None)
+        self._on_done(counted)
+
+
+def _scored(engine: Engine, group: Sequence[_Decoded]) -> list[Outcome]:
+    """Score recordings together; should that fail, one by one, so that one cannot hurt others."""
+    identity = engine.identity()
+    heard = [Heard(item.audio, Surface(item.detection.surface), item.decode_s) for item in group]
+    try:
+        reports = engine.reports(heard)
+    except Exception as error:
+        if len(group) > 1:
+            return [outcome for item in group for outcome in _scored(engine, [item])]
+        logger.exception("a recording could not be scored")
+        failure = (
+            error
+            if isinstance(error, DeepfakeAudioError)
+            else AudioError(
+                f"could not be scored ({type(error).__name__})",
+                name=group[0].detection.name,
+                hint="please report it",
+            )
+        )
+        return [Outcome(group[0].detection, identity, error=failure)]
+    return [
+        Outcome(
+            item.detection,
+            identity,
+            report=report,
+            decision=engine.decide(Surface(item.detection.surface), report),
+        )
+        for item, report in zip(group, reports, strict=True)
+    ]
+
+
+def _drain(waiting: queue.Queue[Detection | None]) -> list[Detection]:
+    left: list[Detection] = []
+    while True:
+        try:
+            item = waiting.get_nowait()
+        except queue.Empty:
+            return left
+        if item is not None:
+            left.append(item)
