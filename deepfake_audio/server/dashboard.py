@@ -1,0 +1,219 @@
+"""How the service is doing over the last days, for one tenant, in a few bounded queries.
+
+Identifiers sort by time, so a stretch of time is a stretch of the index on tenant and identifier,
+whatever the database. No report is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.orm import Session
+
+from .database import ApiKey, Detection, Review
+from .reviews import FINAL, Decision
+
+MAX_DAYS = 90
+N_BINS = 10
+MIN_FOR_DRIFT = 100
+"""Scores that each of two periods must have before their difference is given a number."""
+
+MAX_SAMPLE = 5000
+"""Newest detections that latency is taken from, and newest reviews that agreement is."""
+
+
+def dashboard(session: Session, tenant: str, days: int, moment: datetime) -> dict[str, Any]:
+    """Return all figures of a tenant.
+
+    Parameters
+    ----------
+    session : Session
+        Any transaction.
+    tenant : str
+        Whose.
+    days : int
+        How many, today included; they begin at midnight UTC.
+    moment : datetime
+        Now.
+    """
+    today = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = [today - timedelta(days=days - 1 - day) for day in range(days)]
+    return {
+        "since": starts[0].isoformat(),
+        "until": moment.isoformat(),
+        "days": _volume(session, tenant, starts),
+        "scores": _scores(session, tenant, starts[0], starts[0] - timedelta(days=days)),
+        "latency": _latency(session, tenant, starts[0]),
+        "queue": _queue(session, tenant),
+        "reviews": _reviews(session, tenant, starts[0]),
+    }
+
+
+def _volume(session: Session, tenant: str, starts: Sequence[datetime]) -> list[dict[str, Any]]:
+    """Return counts by verdict and action, day by day."""
+    counted = (
+        select(
+            _step(Detection.id, [_first_id(start) for start in starts[1:]]).label("day"),
+            Detection.status,
+            Detection.verdict,
+            Detection.action,
+        )
+        .where(Detection.tenant == tenant, Detection.id >= _first_id(starts[0]))
+        .subquery()
+    )
+    verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    actions: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for day, status, verdict, action, count in session.execute(
+        select(*counted.c, func.count()).group_by(*counted.c)
+    ):
+        verdicts[day][verdict or status] += count  # queued, processing and failed ones have none
+        if action:
+            actions[day][action] += count
+    return [
+        {
+            "date": start.date().isoformat(),
+            "total": verdicts[day].total(),
+            "verdicts": dict(verdicts[day]),
+            "actions": dict(actions[day]),
+        }
+        for day, start in enumerate(starts)
+    ]
+
+
+def _scores(session: Session, tenant: str, start: datetime, before: datetime) -> dict[str, Any]:
+    """Return the histograms of p_synthetic of this period and the one before, and their drift."""
+    edges = [edge / N_BINS for edge in range(1, N_BINS)]
+    counted = (
+        select(
+            _step(Detection.id, [_first_id(start)]).label("period"),
+            _step(Detection.p_synthetic, edges).label("bin"),
+        )
+        .where(
+            Detection.tenant == tenant,
+            Detection.id >= _first_id(before),
+            Detection.p_synthetic.is_not(None),
+        )
+        .subquery()
+    )
+    histograms = [[0] * N_BINS, [0] * N_BINS]
+    for period, at, count in session.execute(select(*counted.c, func.count()).group_by(*counted.c)):
+        histograms[period][at] = count
+    earlier, present = histograms
+    return {
+        "edges": [0.0, *edges, 1.0],
+        "before": earlier,
+        "now": present,
+        "stability_index": stability_index(earlier, present),
+        "needs": MIN_FOR_DRIFT,
+    }
+
+
+def stability_index(before: Sequence[int], after: Sequence[int]) -> float | None:
+    """Return how far two histograms lie apart: the population stability index.
+
+    By the usual rule of thumb under 0.1 is no change to speak of, and over 0.25 a large one.
+    None if either holds too few.
+    """
+    if min(sum(before), sum(after)) < MIN_FOR_DRIFT:
+        return None
+    # Half a count in each bin, so that an empty one is no infinity.
+    p, q = ([(n + 0.5) / (sum(counts) + 0.5 * len(counts)) for n in counts] for counts in
+            (before, after))  # fmt: skip
+    return sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True))
+
+
+def _latency(session: Session, tenant: str, start: datetime) -> dict[str, Any]:
+    """Return percentiles of the seconds from acceptance to outcome, of the newest detections."""
+    rows = session.execute(
+        select(Detection.created_at, Detection.finished_at)
+        .where(
+            Detection.tenant == tenant,
+            Detection.id >= _first_id(start),
+            Detection.finished_at.is_not(None),
+        )
+        .order_by(Detection.id.desc())
+        .limit(MAX_SAMPLE)
+    )
+    seconds = sorted(
+        (finished - created).total_seconds() for created, finished in rows if finished is not None
+    )
+    if not seconds:
+        return {"count": 0}
+    at = {f"p{share}_s": seconds[math.ceil(share / 100 * len(seconds)) - 1] for share in (50, 95, 99)}  # noqa: E501  # fmt: skip
+    return {"count": len(seconds), **at}
+
+
+def _queue(session: Session, tenant: str) -> dict[str, Any]:
+    escalated = case((Detection.review_decision == Decision.ESCALATE.value, 1), else_=0)
+    waiting, urgent, oldest = session.execute(
+        select(func.count(), func.coalesce(func.sum(escalated), 0), func.min(Detection.id)).where(
+            Detection.tenant == tenant, Detection.review_state == "open"
+        )
+    ).one()
+    since = None if oldest is None else session.get_one(Detection, oldest).created_at.isoformat()
+    return {"open": waiting, "escalated": int(urgent), "oldest": since}
+
+
+def _reviews(session: Session, tenant: str, start: datetime) -> dict[str, Any]:
+    """Return who decided how much, how far people agree, and what they made of the verdicts."""
+    rows = session.execute(
+        select(Review.detection_id, Review.reviewer, ApiKey.name, Review.decision)
+        .outerjoin(ApiKey, ApiKey.id == Review.reviewer)
+        .where(Review.tenant == tenant, Review.id >= _first_id(start, "rev"))
+        .order_by(Review.id.desc())
+        .limit(MAX_SAMPLE)
+    ).all()
+    reviewers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    last_words: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for detection_id, reviewer, name, decision in rows:
+        person = reviewer if name is None else name
+        reviewers[person][decision] += 1
+        if decision in FINAL:  # the newest comes first
+            last_words[detection_id].setdefault(person, decision)
+    pairs = [
+        one == other
+        for said in last_words.values()
+        for one, other in combinations(said.values(), 2)
+    ]
+    return {
+        "reviewers": {name: dict(reviewers[name]) for name in sorted(reviewers)},
+        "pairs": len(pairs),
+        "pairs_agreeing": sum(pairs),
+        "by_verdict": _by_verdict(session, tenant, start),
+    }
+
+
+def _by_verdict(session: Session, tenant: str, start: datetime) -> dict[str, dict[str, int]]:
+    """Return what became of the closed cases of the period: verdict, then decision."""
+    table: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for verdict, decision, count in session.execute(
+        select(Detection.verdict, Detection.review_decision, func.count())
+        .where(
+            Detection.tenant == tenant,
+            Detection.id >= _first_id(start),
+            Detection.review_state == "closed",
+        )
+        .group_by(Detection.verdict, Detection.review_decision)
+    ):
+        table[str(verdict)][str(decision)] = count
+    return dict(table)
+
+
+def _first_id(start: datetime, kind: str = "det") -> str:
+    """Return what no identifier made since then sorts before."""
+    return f"{kind}_{int(start.timestamp() * 1000):012x}"
+
+
+def _step(column: Any, edges: Sequence[Any]) -> ColumnElement[int]:
+    """Return how many of the rising edges a value has reached."""
+    if not edges:
+        return case((column.is_(None), 0), else_=0)
+    return case(
+        *((column >= edge, at) for at, edge in reversed(list(enumerate(edges, 1)))), else_=0
+    )
