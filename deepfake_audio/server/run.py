@@ -11,10 +11,12 @@ import uvicorn
 
 from ..errors import ConfigError
 from .app import create_app
+from .patience import ImpatientProtocol
 from .service import Service
 from .settings import Settings
 
 HEADER_BYTES = 16 * 1024
+CONNECTIONS = 1024
 STOP_S = 30
 
 
@@ -50,11 +52,12 @@ def make_server(service: Service) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(service),
-            http="h11",
+            http=ImpatientProtocol,
             h11_max_incomplete_event_size=HEADER_BYTES,
             access_log=False,
             log_level="warning",
             server_header=False,
+            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=STOP_S,
             ws_max_size=1 << 20,

@@ -102,9 +102,7 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        self._run(
-            _program("pg_ctl"), "-D", "data", "-w", "-l", "log", "-o", options, "start"
-        )
+        self._run(_program("pg_ctl"), "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:
         self._run(_program("pg_ctl"), "-D", "data", "-w", "-m", "immediate", "stop")

@@ -61,9 +61,7 @@ def test_the_whole_way_on_each_database(
         assert kinds[-2:] == ["detection.submitted", "detection.scored"]
 
 
-def test_without_waiting_the_answer_is_a_promise(
-    service: RunningService, samples: Samples
-) -> None:
+def test_without_waiting_the_answer_is_a_promise(service: RunningService, samples: Samples) -> None:
     client = service.client("submit", "read")
 
     answer = submit(client, samples["genuine_librivox_1"])
@@ -185,9 +183,12 @@ def test_audio_goes_when_its_time_is_over(service: RunningService, samples: Samp
     for answer, available in ((kept, True), (short, False)):
         found = client.get(f"/v1/detections/{answer.json()['id']}").json()
         assert found["audio"]["available"] is available
-    assert client.post(
-        "/v1/detections", files={"file": content}, data={"retention_days": "9999"}
-    ).status_code == 422
+    assert (
+        client.post(
+            "/v1/detections", files={"file": content}, data={"retention_days": "9999"}
+        ).status_code
+        == 422
+    )
 
 
 def test_a_batch_knows_when_it_is_finished(
@@ -238,9 +239,7 @@ def test_metadata_comes_back_as_it_was_given(service: RunningService, samples: S
     assert found["metadata"] == details
     assert found["name"] == "call 7"
     for wrong in ("[1]", "{", "[" * 50_000, json.dumps({"a": "b" * 20_000})):
-        answer = client.post(
-            "/v1/detections", files={"file": content}, data={"metadata": wrong}
-        )
+        answer = client.post("/v1/detections", files={"file": content}, data={"metadata": wrong})
         assert answer.status_code in (413, 422), wrong[:20]
     for field in ({"surface": "radio"}, {"colour": "red"}, {"retention_days": "nan"}):
         answer = client.post("/v1/detections", files={"file": content}, data=field)
