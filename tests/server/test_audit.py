@@ -118,9 +118,14 @@ def test_writers_at_the_same_moment_queue_up(database: Database) -> None:
 
 def test_an_event_that_is_undone_leaves_no_gap(database: Database) -> None:
     append(database, 0)
-    with pytest.raises(RuntimeError), database.write() as session:
-        audit.append(session, actor="a", kind="b", subject="c", data={})
-        raise RuntimeError
+
+    def begun_and_given_up() -> None:
+        with database.write() as session:
+            audit.append(session, actor="a", kind="b", subject="c", data={})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        begun_and_given_up()
     append(database, 1)
     assert verify(database).events == 2
     assert verify(database).ok

@@ -68,9 +68,13 @@ def test_damage_costs_one_recording(
     path = tmp_path / "damaged"
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     try:
-        assert np.isfinite(sandbox.decode(path, name="damaged").samples).all()
-    except AudioError as error:
-        assert error.name == "damaged"
+        samples_found = sandbox.decode(path, name="damaged").samples
+    except AudioError as refused:
+        told = refused.name
+    else:
+        assert np.isfinite(samples_found).all()
+        told = "damaged"
+    assert told == "damaged"
 
 
 def _sources(samples: dict[str, Path]) -> list[bytes]:
@@ -124,10 +128,8 @@ def test_a_decoder_cannot_take_more_memory_than_it_may(tmp_path: Path) -> None:
     assert path.stat().st_size < 3_000_000
     limits = LIMITS.replace(max_samples=100_000_000)
     with Sandbox(1, limits, 400 * 1024**2) as sandbox:
-        try:
-            assert sandbox.decode(path, name="bomb").samples.nbytes < 400 * 1024**2
-        except AudioError as error:
-            assert "memory" in str(error)
+        with pytest.raises(AudioError, match="memory"):
+            sandbox.decode(path, name="bomb")
         assert sandbox.decode(_tone(tmp_path), name="after").samples.size
 
 

@@ -145,13 +145,15 @@ def test_too_large_is_refused_while_it_comes(make_settings: MakeSettings, sample
             for _ in range(10_000):
                 yield bytes(100_000)
 
-        with pytest.raises((httpx.WriteError, httpx.ReadError, AssertionError)):
-            answer = client.post(
+        try:
+            status = client.post(
                 "/v1/detections",
                 content=endless(),
                 headers={"Content-Type": "multipart/form-data; boundary=x"},
-            )
-            assert answer.status_code != 413
+            ).status_code
+        except (httpx.WriteError, httpx.ReadError):  # hung up in the middle of it
+            status = 413
+        assert status == 413
         assert list((service.service.settings.data_dir / "incoming").iterdir()) == []
         assert client.get("/v1/detections").json()["detections"] == []
 
@@ -170,7 +172,8 @@ def test_too_large_is_refused_while_it_comes(make_settings: MakeSettings, sample
         ),
         (
             "multipart/form-data; boundary=x",
-            b'--x\r\nContent-Disposition: form-data; name="other"; filename="a"\r\n\r\nb\r\n--x--\r\n',
+            b'--x\r\nContent-Disposition: form-data; name="other"; filename="a"\r\n\r\n'
+            b"b\r\n--x--\r\n",
         ),
         (
             "multipart/form-data; boundary=x",
@@ -180,7 +183,8 @@ def test_too_large_is_refused_while_it_comes(make_settings: MakeSettings, sample
         ),
         (
             "multipart/form-data; boundary=x",
-            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\r\n--x--\r\n',
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            b"\r\n--x--\r\n",
         ),
         (
             "multipart/form-data; boundary=x",
@@ -269,7 +273,8 @@ def test_a_slow_upload_is_not_waited_for(make_settings: MakeSettings) -> None:
             sock.sendall(
                 f"POST /v1/detections HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\n"
                 "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n"
-                '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'.encode()
+                '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+                "abc".encode()
             )
             assert b" 408 " in sock.recv(4096)
         assert list((service.service.settings.data_dir / "incoming").iterdir()) == []
