@@ -1,8 +1,8 @@
 """The moderation service under load, against the same model without a server.
 
-A real server process takes uploads of clips of 2 to 8 s from many clients at once, each waiting for its
-report before it sends the next. The same clips are scored by `Detector.detect_many` in this process
-before and after, with the server idle. Clients, server and decoders share the machine.
+A real server process takes uploads of clips of 2 to 8 s from many clients at once, each waiting for
+its report before it sends the next. The same clips are scored by `Detector.detect_many` in this
+process before and after, with the server idle. Clients, server and decoders share the machine.
 """
 
 from __future__ import annotations
@@ -54,11 +54,13 @@ class Server:
         threading.Thread(target=self._process.stderr.read, daemon=True).start()
 
     def memory_mib(self) -> float:
+        """Resident memory of the process, decoders left out."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+)", status)
         return int(found[1]) / 1024 if found else float("nan")
 
     def stop(self) -> None:
+        """End it as Ctrl-C would."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(60)
 
