@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import __version__
 from ..errors import DeepfakeAudioError
 from .errors import RequestError
+from .patience import SmallBodies
 from .routes import dashboard, detections, operations, page, reviews
 from .routes.common import error_response
 from .service import Service
@@ -63,6 +64,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(reviews.router)
     app.include_router(dashboard.router)
     app.include_router(page.router)
+    app.add_middleware(SmallBodies)
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)
     return app

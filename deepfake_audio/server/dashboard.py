@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Subquery, case, func, select
 from sqlalchemy.orm import Session
 
 from .database import ApiKey, Detection, Review
@@ -21,6 +21,7 @@ from .reviews import FINAL, Decision
 
 MAX_DAYS = 90
 N_BINS = 10
+PERCENTILES = (50, 95, 99)
 MIN_FOR_DRIFT = 100
 """Scores that each of two periods must have before their difference is given a number."""
 
@@ -69,9 +70,7 @@ def _volume(session: Session, tenant: str, starts: Sequence[datetime]) -> list[d
     )
     verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     actions: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for day, status, verdict, action, count in session.execute(
-        select(*counted.c, func.count()).group_by(*counted.c)
-    ):
+    for day, status, verdict, action, count in _count(session, counted):
         verdicts[day][verdict or status] += count  # queued, processing and failed ones have none
         if action:
             actions[day][action] += count
@@ -102,7 +101,7 @@ def _scores(session: Session, tenant: str, start: datetime, before: datetime) ->
         .subquery()
     )
     histograms = [[0] * N_BINS, [0] * N_BINS]
-    for period, at, count in session.execute(select(*counted.c, func.count()).group_by(*counted.c)):
+    for period, at, count in _count(session, counted):
         histograms[period][at] = count
     earlier, present = histograms
     return {
@@ -122,10 +121,14 @@ def stability_index(before: Sequence[int], after: Sequence[int]) -> float | None
     """
     if min(sum(before), sum(after)) < MIN_FOR_DRIFT:
         return None
-    # Half a count in each bin, so that an empty one is no infinity.
-    p, q = ([(n + 0.5) / (sum(counts) + 0.5 * len(counts)) for n in counts] for counts in
-            (before, after))  # fmt: skip
-    return sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True))
+    pairs = zip(_shares(before), _shares(after), strict=True)
+    return sum((b - a) * math.log(b / a) for a, b in pairs)
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    # Half a count more in each bin, so that an empty one is no infinity.
+    total = sum(counts) + 0.5 * len(counts)
+    return [(count + 0.5) / total for count in counts]
 
 
 def _latency(session: Session, tenant: str, start: datetime) -> dict[str, Any]:
@@ -145,8 +148,10 @@ def _latency(session: Session, tenant: str, start: datetime) -> dict[str, Any]:
     )
     if not seconds:
         return {"count": 0}
-    at = {f"p{share}_s": seconds[math.ceil(share / 100 * len(seconds)) - 1] for share in (50, 95, 99)}  # noqa: E501  # fmt: skip
-    return {"count": len(seconds), **at}
+    found: dict[str, Any] = {"count": len(seconds)}
+    for share in PERCENTILES:
+        found[f"p{share}_s"] = seconds[math.ceil(share / 100 * len(seconds)) - 1]
+    return found
 
 
 def _queue(session: Session, tenant: str) -> dict[str, Any]:
@@ -156,8 +161,12 @@ def _queue(session: Session, tenant: str) -> dict[str, Any]:
             Detection.tenant == tenant, Detection.review_state == "open"
         )
     ).one()
-    since = None if oldest is None else session.get_one(Detection, oldest).created_at.isoformat()
-    return {"open": waiting, "escalated": int(urgent), "oldest": since}
+    since = session.scalar(select(Detection.created_at).where(Detection.id == oldest))
+    return {
+        "open": waiting,
+        "escalated": int(urgent),
+        "oldest": since.isoformat() if since else None,
+    }
 
 
 def _reviews(session: Session, tenant: str, start: datetime) -> dict[str, Any]:
@@ -203,6 +212,11 @@ def _by_verdict(session: Session, tenant: str, start: datetime) -> dict[str, dic
     ):
         table[str(verdict)][str(decision)] = count
     return dict(table)
+
+
+def _count(session: Session, rows: Subquery) -> Sequence[Any]:
+    """Return each different row of a subquery, and how often it is there."""
+    return session.execute(select(*rows.c, func.count()).group_by(*rows.c)).all()
 
 
 def _first_id(start: datetime, kind: str = "det") -> str:

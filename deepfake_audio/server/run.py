@@ -11,10 +11,12 @@ import uvicorn
 
 from ..errors import ConfigError
 from .app import create_app
+from .patience import ImpatientProtocol
 from .service import Service
 from .settings import Settings
 
 HEADER_BYTES = 16 * 1024
+CONNECTIONS = 1024
 STOP_S = 30
 
 
@@ -38,27 +40,39 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
-    service = Service(settings)
-    sock = _listen(settings)
+    sock = listen(settings)
     host, port = sock.getsockname()[:2]
-    server = uvicorn.Server(
+    server = make_server(Service(settings))
+    on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    server.run(sockets=[sock])
+
+
+def make_server(service: Service) -> uvicorn.Server:
+    """Return the HTTP server of a service."""
+    return uvicorn.Server(
         uvicorn.Config(
             create_app(service),
-            http="h11",
+            http=ImpatientProtocol,
             h11_max_incomplete_event_size=HEADER_BYTES,
             access_log=False,
             log_level="warning",
             server_header=False,
+            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=STOP_S,
             ws_max_size=1 << 20,
         )
     )
-    on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    server.run(sockets=[sock])
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Return the socket to serve on; only what is sent after this is answered.
+
+    Raises
+    ------
+    ConfigError
+        If the address is taken or not of this machine.
+    """
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         sock = socket.create_server((settings.host, settings.port), family=family, backlog=512)

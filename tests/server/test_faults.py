@@ -1,0 +1,285 @@
+"""Whatever dies, nothing that was accepted is lost, and nothing is scored twice in the record."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from deepfake_audio.server import audit, detections, migrations
+from deepfake_audio.server.database import AuditEvent, Database, Detection, now
+from deepfake_audio.server.detections import Outcome, Submission
+from deepfake_audio.server.store import Store
+
+from .conftest import MakeSettings, Postgres, RunningService, running
+
+Samples = dict[str, Path]
+
+
+@contextmanager
+def process(data: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start the service as people do, and wait until it listens."""
+    command = [sys.executable, "-c", "from deepfake_audio.cli import main; main()", "serve"]
+    options = ["--insecure-local", "--port", "0", "--data", str(data), "--model", "tiny"]
+    started = subprocess.Popen(
+        command + options,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+    assert started.stderr is not None
+    lines = []
+    for line in started.stderr:
+        lines.append(line)
+        if found := re.search(r"listening on (\S+)", line):
+            break
+    else:
+        raise AssertionError("".join(lines))
+    drain = threading.Thread(target=started.stderr.read, daemon=True)
+    drain.start()
+    try:
+        yield started, found[1]
+    finally:
+        if started.poll() is None:
+            started.send_signal(signal.SIGINT)
+            started.wait(60)
+
+
+def check_record(database: Database, accepted: set[str]) -> None:
+    """Every accepted submission is recorded once, with one audit event of each kind."""
+    with database.read() as session:
+        assert audit.verify(session).ok
+        found = list(session.scalars(select(Detection)))
+        events = Counter(
+            session.execute(select(AuditEvent.kind, AuditEvent.subject)).tuples().all()
+        )
+    assert accepted <= {detection.id for detection in found}
+    for detection in found:
+        assert detection.status == "done", detection.status
+        assert events["detection.submitted", detection.id] == 1
+        assert events["detection.scored", detection.id] == 1
+
+
+def all_done(database: Database) -> bool:
+    with database.read() as session:
+        return detections.n_waiting(session) == 0
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_kill_9_in_the_middle_of_submissions(tmp_path: Path, samples: Samples) -> None:
+    content = samples["genuine_librivox_1"].read_bytes()
+    accepted: set[str] = set()
+    for _ in range(2):
+        with process(tmp_path, DEEPFAKE_AUDIO_LEASE_S="2") as (started, url):
+
+            def send(url: str = url) -> None:
+                with httpx.Client(base_url=url) as client:
+                    while True:
+                        try:
+                            answer = client.post("/v1/detections", files={"file": content})
+                        except httpx.HTTPError:
+                            return  # killed
+                        accepted.add(answer.json()["id"])
+
+            senders = [threading.Thread(target=send) for _ in range(4)]
+            for sender in senders:
+                sender.start()
+            time.sleep(1.5)
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+            for sender in senders:
+                sender.join()
+    assert len(accepted) > 10
+    database = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
+    assert not all_done(database)
+
+    with process(tmp_path, DEEPFAKE_AUDIO_LEASE_S="2"):
+        wait_for(lambda: all_done(database))
+
+    check_record(database, accepted)
+    database.close()
+
+
+def test_an_interrupted_service_gives_back_what_it_has_not_begun(
+    tmp_path: Path, samples: Samples
+) -> None:
+    content = samples["genuine_librivox_1"].read_bytes()
+    with process(tmp_path) as (started, url), httpx.Client(base_url=url) as client:
+        accepted = {
+            client.post("/v1/detections", files={"file": content}).json()["id"] for _ in range(40)
+        }
+        started.send_signal(signal.SIGTERM)
+        started.wait(30)
+    database = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
+    with database.read() as session:
+        states = Counter(session.scalars(select(Detection.status)))
+    assert set(states) <= {"done", "queued"}
+    assert sum(states.values()) == len(accepted)
+
+    with process(tmp_path):  # nobody has to wait for a lease
+        wait_for(lambda: all_done(database), 30)
+
+    check_record(database, accepted)
+    database.close()
+
+
+def test_a_database_that_is_restarted(
+    postgres: Postgres, make_settings: MakeSettings, samples: Samples, tmp_path: Path
+) -> None:
+    url = postgres.create(f"restarted-{time.time_ns()}")
+    content = samples["genuine_librivox_1"].read_bytes()
+    with running(make_settings(database_url=url)) as service:
+        client = service.client("submit", "read")
+        accepted = set()
+        refused = 0
+        for number in range(30):
+            if number == 10:
+                postgres.stop()
+            if number == 16:
+                postgres.start()
+            answer = client.post("/v1/detections", files={"file": content})
+            if answer.status_code == 202:
+                accepted.add(answer.json()["id"])
+            else:
+                assert answer.status_code == 503
+                assert answer.json()["error"]["code"] == "unavailable"
+                refused += 1
+        assert refused
+        wait_for(lambda: all_done(service.database))
+        check_record(service.database, accepted)
+
+
+def test_a_full_disk_refuses_and_goes_on(
+    service: RunningService, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client("submit", "read")
+    content = samples["genuine_librivox_1"].read_bytes()
+    write = os.write
+
+    def full(handle: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{handle}").startswith(str(service.service.store.incoming)):
+            raise OSError(28, "No space left on device")
+        return write(handle, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        answer = client.post("/v1/detections", files={"file": content})
+    assert answer.status_code == 507
+    assert answer.json()["error"]["code"] == "disk_full"
+    assert list(service.service.store.incoming.iterdir()) == []
+
+    fine = client.post("/v1/detections", files={"file": content}, headers={"Prefer": "wait=30"})
+    assert fine.status_code == 201
+
+
+@pytest.fixture
+def bare(database_url: str, tmp_path: Path) -> Iterator[tuple[Database, Store]]:
+    """A database and a store without a service."""
+    database = Database(database_url)
+    migrations.upgrade(database)
+    yield database, Store(str(tmp_path / "audio"), tmp_path / "incoming")
+    database.close()
+
+
+def accept(database: Database, store: Store, **given: str) -> Detection:
+    with store.upload() as path:
+        path.write_bytes(b"x")
+        submission = Submission(
+            tenant="acme",
+            actor="key_1",
+            path=path,
+            sha256="0" * 64,
+            n_bytes=1,
+            name="a",
+            surface="upload",
+            details={},
+            retention_days=1,
+            **given,
+        )
+        return detections.submit(database, store, submission)[0]
+
+
+def test_a_claim_that_passed_on_does_not_count(bare: tuple[Database, Store]) -> None:
+    database, store = bare
+    accept(database, store)
+    [first] = detections.claim(database, 10, lease_s=60)
+    assert detections.claim(database, 10, lease_s=60) == []
+    with database.write() as session:  # its worker has said nothing for too long
+        session.execute(update(Detection).values(claimed_until=now() - timedelta(seconds=1)))
+    [second] = detections.claim(database, 10, lease_s=60)
+    assert second.attempts == 2
+
+    from deepfake_audio.errors import CorruptAudioError
+
+    late = detections.finish(database, [Outcome(first, error=CorruptAudioError("late"))])
+    good = detections.finish(database, [Outcome(second, error=CorruptAudioError("good"))])
+    again = detections.finish(database, [Outcome(second, error=CorruptAudioError("again"))])
+
+    assert (late, good, again) == ([], [second.id], [])
+    with database.read() as session:
+        stored = session.get_one(Detection, second.id)
+        assert stored.error is not None
+        assert stored.error["message"] == "good"
+        assert audit.verify(session).events == 2
+
+
+def test_claims_are_taken_once_by_many(bare: tuple[Database, Store]) -> None:
+    database, store = bare
+    expected = {accept(database, store).id for _ in range(40)}
+    taken: list[str] = []
+
+    def work() -> None:
+        while claimed := detections.claim(database, 3, lease_s=60):
+            taken.extend(detection.id for detection in claimed)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert sorted(taken) == sorted(expected)
+
+
+def test_a_recording_that_ends_the_service_is_given_up(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings = make_settings()
+    with running(settings) as service:
+        service.service.worker.stop()
+        detection = accept(service.database, service.service.store)
+        with service.database.write() as session:  # as three crashes leave it
+            session.execute(
+                update(Detection).values(
+                    status="processing",
+                    claim="claim_0",
+                    claimed_until=now() - timedelta(seconds=1),
+                    attempts=detections.MAX_ATTEMPTS,
+                )
+            )
+    with running(settings) as service:
+        wait_for(lambda: all_done(service.database))
+        with service.database.read() as session:
+            found = session.get_one(Detection, detection.id)
+            assert found.status == "failed"
+            assert "given up" in (found.error or {})["message"]

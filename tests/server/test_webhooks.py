@@ -1,0 +1,240 @@
+"""Callbacks against a real receiver: signed, repeated, given up, never to where they must not."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from deepfake_audio.server import audit, migrations, webhooks
+from deepfake_audio.server.database import Database, Delivery
+from deepfake_audio.server.errors import RequestError
+from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
+
+from .conftest import MakeSettings, running
+
+SECRET = "a secret"
+
+
+class Receiver:
+    """Somebody else's server."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.received: list[tuple[str, bytes, str]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = receiver.statuses.pop(0) if receiver.statuses else 204
+                receiver.received.append((self.path, body, self.headers[SIGNATURE_HEADER]))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", receiver.url + "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url)
+    migrations.upgrade(found)
+    yield found
+    found.close()
+
+
+def enqueue(database: Database, url: str) -> str:
+    with database.write() as session:
+        return webhooks.enqueue(
+            session, tenant="acme", subject="det_1", url=url, event="e", body={"n": 1}
+        ).id
+
+
+def state(database: Database, delivery_id: str) -> Delivery:
+    with database.read() as session:
+        return session.get_one(Delivery, delivery_id)
+
+
+def test_a_decision_is_called_back(
+    make_settings: MakeSettings, receiver: Receiver, samples: dict[str, Path]
+) -> None:
+    settings = make_settings(webhook_secret=SECRET, webhook_allow_private=True)
+    with running(settings) as service:
+        client = service.client("submit", "read")
+        found = client.post(
+            "/v1/detections",
+            files={"file": samples["genuine_librivox_1"].read_bytes()},
+            data={"callback_url": f"{receiver.url}/hook?a=b"},
+            headers={"Prefer": "wait=30"},
+        ).json()
+        deadline = time.monotonic() + 10
+        while not receiver.received and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    [(path, body, signature)] = receiver.received
+    assert path == "/hook?a=b"
+    assert webhooks.verify(SECRET, body, signature)
+    told = json.loads(body)
+    assert told["event"] == "detection.scored"
+    assert told["data"] == found
+
+
+def test_signatures_hold_for_one_body_one_secret_and_some_minutes() -> None:
+    header = webhooks.sign(SECRET, b"body", 1_000_000)
+    assert webhooks.verify(SECRET, b"body", header, now_s=1_000_010)
+    assert not webhooks.verify(SECRET, b"body!", header, now_s=1_000_010)
+    assert not webhooks.verify("another", b"body", header, now_s=1_000_010)
+    assert not webhooks.verify(SECRET, b"body", header, now_s=1_000_000 + 3600)  # replayed
+    later = header.replace("t=1000000", "t=1003600")
+    assert not webhooks.verify(SECRET, b"body", later, now_s=1_003_600)
+    for nonsense in ("", "t=,v1=", "t=x,v1=y", "v1=abc", "t=1,v1=é", "t=" + "9" * 400):
+        assert not webhooks.verify(SECRET, b"body", nonsense)
+
+
+def test_an_ill_receiver_is_tried_again(database: Database, receiver: Receiver) -> None:
+    receiver.statuses = [500, 302, 404]
+    courier = Courier(database, SECRET, allow_private=True, delays_s=(0, 0, 0))
+    delivery_id = enqueue(database, receiver.url)
+
+    while courier.step():
+        pass
+
+    assert state(database, delivery_id).state == "delivered"
+    assert len(receiver.received) == 4
+    assert {path for path, _, _ in receiver.received} == {"/"}  # a redirection is not followed
+    bodies = {body for _, body, _ in receiver.received}
+    assert len(bodies) == 1  # the same identifier each time
+    assert json.loads(bodies.pop())["id"] == delivery_id
+
+
+def test_nobody_there_is_a_dead_letter_that_can_be_revived(
+    database: Database, receiver: Receiver
+) -> None:
+    url = receiver.url
+    receiver.stop()
+    courier = Courier(database, SECRET, allow_private=True, delays_s=(0, 0))
+    delivery_id = enqueue(database, url)
+
+    while courier.step():
+        pass
+
+    dead = state(database, delivery_id)
+    assert dead.state == "dead"
+    assert dead.attempts == 3
+    assert dead.last_error
+    with database.read() as session:
+        assert [event.kind for event in audit.events(session)] == ["webhook.dead"]
+    with database.write() as session:
+        assert webhooks.retry(session, "acme", delivery_id).state == "pending"
+    with database.write() as session, pytest.raises(RequestError):
+        webhooks.retry(session, "acme", delivery_id)
+
+
+def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
+    receiver.statuses = [500]
+    courier = Courier(database, SECRET, allow_private=True, delays_s=(3600,))
+    enqueue(database, receiver.url)
+    assert courier.step()
+    assert not courier.step()
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/a",
+        "file:///etc/passwd",
+        "http://",
+        "//example.com",
+        "http://user:password@example.com/",
+        "http://localhost/",
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:7f00:1]/",
+        "http://10.0.0.1/",
+        "http://192.168.1.1/",
+        "http://172.16.0.1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://100.64.0.1/",
+        "http://0.0.0.0/",
+        "http://[fe80::1%25eth0]/",
+        "http://[fc00::1]/",
+        "http://224.0.0.1/",
+        "http://example.com:99999/",
+        "gopher://127.0.0.1/",
+        "http://" + "a" * 3000,
+    ],
+)
+def test_where_callbacks_never_go(database: Database, url: str) -> None:
+    """Refused at the door, or by the lookup before the call: nothing is ever sent."""
+    try:
+        webhooks.check_url(url, allow_private=False)
+    except RequestError:
+        return
+    delivery_id = enqueue(database, url)
+    courier = Courier(database, SECRET, delays_s=())
+    assert courier.step()
+    found = state(database, delivery_id)
+    assert found.state == "dead"
+    assert "private" in (found.last_error or "")
+
+
+def test_a_name_that_leads_inside_is_not_called(
+    database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lookup(host: str, port: int, **given: object) -> list[tuple]:
+        return [(None, None, None, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(webhooks.socket, "getaddrinfo", lookup)
+    url = receiver.url.replace("127.0.0.1", "rebinding.example.com")
+    webhooks.check_url(url, allow_private=False)
+    enqueue(database, url)
+
+    assert Courier(database, SECRET, delays_s=()).step()
+
+    assert receiver.received == []
+    with database.read() as session:
+        [delivery] = session.scalars(select(Delivery))
+        assert delivery.state == "dead"
+
+
+def test_without_a_secret_none_are_accepted(
+    make_settings: MakeSettings, samples: dict[str, Path]
+) -> None:
+    with running(make_settings()) as service:
+        answer = service.client("submit").post(
+            "/v1/detections",
+            files={"file": samples["genuine_librivox_1"].read_bytes()},
+            data={"callback_url": "https://example.com/hook"},
+        )
+    assert answer.status_code == 422
+    assert "webhook_secret" in answer.json()["error"]["hint"]
