@@ -1,7 +1,5 @@
 // The service's API, with the key of this tab: it is forgotten when the tab is closed.
 
-const STORED = "deepfake_audio.key";
-
 export class ApiError extends Error {
   constructor(status, error) {
     super([error.name, error.message].filter(Boolean).join(": ") + (error.hint ? ` (${error.hint})` : ""));
@@ -10,15 +8,15 @@ export class ApiError extends Error {
 }
 
 export function useKey(key) {
-  if (key) sessionStorage.setItem(STORED, key);
-  else sessionStorage.removeItem(STORED);
+  if (key) sessionStorage.apiKey = key;
+  else delete sessionStorage.apiKey;
 }
 
-export const hasKey = () => sessionStorage.getItem(STORED) !== null;
+export const hasKey = () => "apiKey" in sessionStorage;
 
 async function send(path, options = {}) {
   const headers = new Headers(options.headers);
-  if (hasKey()) headers.set("Authorization", `Bearer ${sessionStorage.getItem(STORED)}`);
+  if (hasKey()) headers.set("Authorization", `Bearer ${sessionStorage.apiKey}`);
   const answer = await fetch(new URL(path, document.baseURI), { ...options, headers });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
@@ -30,7 +28,7 @@ const query = (values) =>
 
 export const get = async (path, values = {}) => (await send(`v1/${path}?${query(values)}`)).json();
 
-export const audio = async (id) => (await send(`v1/detections/${id}/audio.wav`)).arrayBuffer();
+export const audio = async (id, signal) => (await send(`v1/detections/${id}/audio.wav`, { signal })).arrayBuffer();
 
 export async function review(id, decision, note) {
   const answer = await send(`v1/detections/${id}/reviews`, {

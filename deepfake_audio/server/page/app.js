@@ -2,8 +2,8 @@
 
 import * as api from "./api.js";
 import { dashboardView } from "./dashboard.js";
-import { detectionView, onKey } from "./detection.js";
-import { $, h, name, say } from "./dom.js";
+import { detectionView } from "./detection.js";
+import { $, h, kbd, name, quiet, say, title } from "./dom.js";
 import { focusSearch, queueView, searchView, walk } from "./queue.js";
 import { language, switchLanguage, t } from "./strings.js";
 
@@ -11,62 +11,63 @@ const VIEWS = { queue: queueView, search: searchView, d: detectionView, dashboar
 const MENU = ["queue", "search", "dashboard"];
 const THEMES = ["auto", "light", "dark"];
 
-const setting = (key, otherwise) => localStorage.getItem(`deepfake_audio.${key}`) ?? otherwise;
-const keep = (key, value) => localStorage.setItem(`deepfake_audio.${key}`, value);
-
 let me = null; // who is signed in
-let leave = null; // ends the view on screen
+let view = null; // what is on screen: may want keys, and to be closed
 let turn = 0; // a view that comes late finds another one on screen
+
+function clear() {
+  view?.close?.();
+  view = null;
+  return ++turn;
+}
 
 async function show() {
   const [, kind = "queue", id, query] = location.hash.match(/^#\/(\w+)(?:\/(\w+))?(?:\?(.*))?$/) ?? [];
-  const mine = ++turn;
-  leave?.();
-  leave = null;
+  const mine = clear();
   document.documentElement.lang = language;
   if (!me) return signIn();
   const main = h("div", { class: "view" });
   top(kind);
   $("main").setAttribute("aria-busy", "true");
   try {
-    const view = VIEWS[kind] ?? queueView;
-    const left = await view(main, Object.fromEntries(new URLSearchParams(query)), me, id);
-    if (mine !== turn) return left?.();
-    leave = left;
+    const draw = VIEWS[kind] ?? queueView;
+    const drawn = await draw(main, Object.fromEntries(new URLSearchParams(query)), me, id);
+    if (mine !== turn) return drawn?.close?.();
+    view = drawn;
   } catch (error) {
     if (mine !== turn) return;
     if (error.status === 401) return signOut();
-    main.replaceChildren(h("h1", { tabindex: -1 }, t(kind)), h("p", { role: "alert" }, error.message));
+    main.replaceChildren(title(t(kind)), h("p", { role: "alert" }, error.message));
   }
   $("main").replaceChildren(main);
   $("main").removeAttribute("aria-busy");
-  const title = main.querySelector("h1");
-  document.title = `${title.textContent} · deepfake_audio`;
-  title.focus({ preventScroll: true });
+  const head = main.querySelector("h1");
+  document.title = `${head.textContent} · deepfake_audio`;
+  head.focus({ preventScroll: true });
   scrollTo(0, 0);
   if (kind === "search" && !query) focusSearch();
 }
 
 function top(kind) {
   $("skip").textContent = t("skip");
-  const theme = setting("theme", "auto");
+  const { theme = "auto" } = localStorage;
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   $("top").replaceChildren(
     h("strong", { class: "brand" }, "deepfake_audio"),
     h("nav", {}, me ? MENU.map((each) =>
       h("a", { href: `#/${each}`, "aria-current": each === kind ? "page" : null }, t(each))) : ""),
     h("div", { class: "tools" },
-      me ? h("span", { class: "quiet who" }, name(t("signed_in_as", me.name, me.tenant))) : "",
-      h("button", { type: "button", id: "theme", onclick: () => { keep("theme", next); paint(); top(kind); $("theme").focus(); } },
+      me ? h("span", { class: "quiet who" }, name(me.name)) : "",
+      h("button", { id: "theme", onclick: () => { localStorage.theme = next; paint(); top(kind); $("theme").focus(); } },
         `${t("theme")}: ${t(`theme_${theme}`)}`),
-      h("button", { type: "button", id: "language", lang: language === "en" ? "zh-CN" : "en",
+      h("button", { id: "language", lang: language === "en" ? "zh-CN" : "en",
         onclick: () => { switchLanguage(); show(); } }, language === "en" ? "中文" : "English"),
-      h("button", { type: "button", onclick: help }, t("help"), " ", h("kbd", { "aria-hidden": "true" }, "?")),
-      api.hasKey() ? h("button", { type: "button", onclick: signOut }, t("sign_out")) : ""));
+      h("button", { onclick: help }, t("help"), " ", kbd("?")),
+      api.hasKey() ? h("button", { onclick: signOut }, t("sign_out")) : ""));
 }
 
 function paint() {
-  document.documentElement.dataset.theme = setting("theme", "auto");
+  document.documentElement.dataset.theme = localStorage.theme ?? "auto";
 }
 
 function signIn(message = "") {
@@ -76,7 +77,7 @@ function signIn(message = "") {
     event.preventDefault();
     api.useKey(input.value.trim());
     enter();
-  } }, h("h1", { tabindex: -1 }, t("sign_in")), h("label", { for: "key" }, t("api_key")), input,
+  } }, title(t("sign_in")), h("label", { for: "key" }, t("api_key")), input,
   h("p", { class: "quiet", id: "key-hint" }, t("key_hint")),
   h("p", { role: "alert" }, message), h("button", { type: "submit", class: "main" }, t("sign_in"))));
   document.title = `${t("sign_in")} · deepfake_audio`;
@@ -86,8 +87,7 @@ function signIn(message = "") {
 function signOut() {
   api.useKey(null);
   me = null;
-  leave?.();
-  leave = null;
+  clear();
   signIn();
 }
 
@@ -106,13 +106,13 @@ async function enter() {
 function help() {
   const keys = [["j / k", "do_next"], ["Enter", "do_open"], ["Space", "do_play"], ["g", "genuine"], ["s", "synthetic"],
     ["u", "unsure"], ["e", "escalate"], ["n", "do_note"], ["/", "do_search"], ["?", "do_help"]];
-  const on = h("input", { type: "checkbox", id: "single", checked: setting("keys", "on") === "on",
-    onchange: (event) => keep("keys", event.target.checked ? "on" : "off") });
+  const on = h("input", { type: "checkbox", id: "single", checked: localStorage.keys !== "off",
+    onchange: (event) => (localStorage.keys = event.target.checked ? "on" : "off") });
   $("help").replaceChildren(h("h2", { id: "help-title" }, t("shortcuts")),
     h("dl", { class: "keys" }, keys.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, t(what))])),
     h("p", {}, on, " ", h("label", { for: "single" }, t("shortcuts_on"))),
-    h("p", { class: "quiet" }, t("evidence")),
-    h("button", { type: "button", class: "main", onclick: () => $("help").close() }, t("close")));
+    quiet(t("evidence")),
+    h("button", { class: "main", onclick: () => $("help").close() }, t("close")));
   $("help").showModal();
 }
 
@@ -121,10 +121,10 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !me || $("help").open) return;
   if (target.closest("textarea, select, audio, input:not([type=file])")) return;
   if (key === " " && target.closest("button, summary, input")) return;
-  if (setting("keys", "on") !== "on" && key !== "?") return;
+  if (localStorage.keys === "off" && key !== "?") return;
   if (key === "?") help();
   else if (key === "/") location.hash.startsWith("#/search") ? focusSearch() : (location.hash = "#/search");
-  else if (!onKey(key) && !((key === "j" || key === "k") && walk(key === "j" ? 1 : -1))) return;
+  else if (!view?.key?.(key) && !((key === "j" || key === "k") && walk(key === "j" ? 1 : -1))) return;
   event.preventDefault();
 });
 

@@ -1,5 +1,5 @@
-// Small charts as SVG. Each stands beside a table of the same figures, and no series is told
-// apart by its colour alone: it has a pattern, too.
+// Small charts as SVG. Each has a table of its figures beside it, and each series a pattern, not
+// only a colour.
 
 import { h, svg } from "./dom.js";
 import { number, t } from "./strings.js";
@@ -22,10 +22,15 @@ export const patterns = () =>
     pattern("fill-likely_authentic", svg("rect", { width: 6, height: 6, class: "ink likely_authentic" })),
     pattern("fill-inconclusive", svg("circle", { cx: 3, cy: 3, r: 1.2, class: "ink inconclusive" }))));
 
-export const legend = (series) =>
-  h("ul", { class: "legend" }, series.map((of) => h("li", {},
-    svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" },
-      svg("rect", { width: 12, height: 12, class: `edge ${of}`, fill: `url(#fill-${of})` })), t(of))));
+const swatch = (kind, fill) => svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" },
+  kind === "outline" ? svg("path", { d: "M0 6H12", class: kind }) : svg("rect", { width: 12, height: 12, class: kind, fill }));
+
+const legend = (items) => h("ul", { class: "legend" }, items.map(([picture, word]) => h("li", {}, picture, word)));
+
+export const verdictLegend = () => legend(VERDICTS.map((of) => [swatch(`edge ${of}`, `url(#fill-${of})`), t(of)]));
+
+export const periodLegend = (now, before) => legend([
+  [swatch("bar"), `${t("now")} (${number(now)})`], [swatch("outline"), `${t("before")} (${number(before)})`]]);
 
 const W = 600, H = 180, LEFT = 34, BOTTOM = 20, TOP = 8;
 

@@ -1,8 +1,8 @@
 // How the service is doing: figures, and each chart with its table.
 
 import * as api from "./api.js";
-import { VERDICTS, histogram, legend, patterns, stacks, verdict } from "./charts.js";
-import { details, h, name, table } from "./dom.js";
+import { VERDICTS, histogram, patterns, periodLegend, stacks, verdict, verdictLegend } from "./charts.js";
+import { choose, details, h, name, quiet, table, title } from "./dom.js";
 import { language, moment, number, t } from "./strings.js";
 
 const DECISIONS = ["genuine", "synthetic", "unsure", "escalate"];
@@ -19,19 +19,20 @@ const panel = (title, ...children) => h("section", { class: "panel" }, h("h2", {
 export async function dashboardView(main, params) {
   const days = Number(params.days) || 7;
   const found = await api.get("dashboard", { days });
-  const choice = h("select", { id: "days", onchange: (event) => (location.hash = `#/dashboard?days=${event.target.value}`) },
-    [7, 28, 90].map((n) => h("option", { value: n, selected: n === days }, t("last_days", n))));
+  const choice = choose("days", t("period"), [7, 28, 90].map((n) => [n, t("last_days", n)]),
+    days, (chosen) => (location.hash = `#/dashboard?days=${chosen}`));
   main.append(
-    h("div", { class: "bar-top" }, h("h1", { tabindex: -1 }, t("dashboard")), h("label", { for: "days" }, t("period")), choice),
+    h("div", { class: "bar-top" }, title(t("dashboard")), choice),
     patterns(), tiles(found),
-    h("div", { class: "panels" }, volume(found), scores(found, days), outcomes(found.reviews), reviewers(found.reviews)));
+    h("div", { class: "panels" }, volume(found), scores(found, days), decisions(t("outcomes"), t("verdict"), found.reviews.by_verdict, verdict),
+      decisions(t("reviewers"), t("reviewer"), found.reviews.reviewers, name)));
 }
 
 function tiles({ days, latency, queue, reviews }) {
   const suspected = reviews.by_verdict.likely_synthetic ?? {};
   const yes = suspected.synthetic ?? 0, told = yes + (suspected.genuine ?? 0);
   return h("dl", { class: "tiles" },
-    tile(t("total"), number(days.reduce((n, day) => n + day.total, 0))),
+    tile(t("recordings"), number(days.reduce((n, day) => n + day.total, 0))),
     tile(t("in_queue_now"), number(queue.open), [`${t("escalated")}: ${number(queue.escalated)}`,
       ...(queue.oldest ? [h("br"), t("waiting_since", moment(queue.oldest).textContent)] : [])]),
     tile(t("latency"), latency.count ? number(latency.p50_s, 2) : "–", latency.count
@@ -45,7 +46,7 @@ function volume({ days }) {
   const others = [...new Set(days.flatMap((day) => Object.keys(day.verdicts)))].filter((key) => !VERDICTS.includes(key));
   const actions = ["pass", "label", "review", "block"];
   return panel(t("volume"),
-    stacks(t("volume"), days.map((day) => ({ name: short(day.date), values: day.verdicts })), VERDICTS), legend(VERDICTS),
+    stacks(t("volume"), days.map((day) => ({ name: short(day.date), values: day.verdicts })), VERDICTS), verdictLegend(),
     details(t("as_table"), table(t("volume"), [t("day"), ...[...VERDICTS, ...others, ...actions].map((key) => t(key)), t("total")],
       days.map((day) => [day.date, ...[...VERDICTS, ...others].map((key) => number(day.verdicts[key] ?? 0)),
         ...actions.map((key) => number(day.actions[key] ?? 0)), number(day.total)]), { class: "numbers" })));
@@ -56,25 +57,14 @@ function scores({ scores: { edges, now, before, stability_index: index, needs } 
     : `${number(index, 2)}: ${t(index < 0.1 ? "drift_small" : index < 0.25 ? "drift_medium" : "drift_large")}`;
   const title = t("histogram", days);
   return panel(title, histogram(title, now, before),
-    h("p", { class: "quiet" }, `▇ ${t("now")} (${number(sum(now))})   ▔ ${t("before")} (${number(sum(before))})`),
-    h("p", {}, `${t("drift")}: ${size}`),
+    periodLegend(sum(now), sum(before)), h("p", {}, `${t("drift")}: ${size}`),
     details(t("as_table"), table(title, [t("from_to"), t("now"), t("before")],
       now.map((count, i) => [`${number(edges[i], 1)}–${number(edges[i + 1], 1)}`, number(count), number(before[i])]), { class: "numbers" })));
 }
 
-function outcomes({ by_verdict: found }) {
-  const columns = DECISIONS.slice(0, 3);
-  const rows = VERDICTS.filter((key) => found[key]);
-  return panel(t("outcomes"), rows.length
-    ? table(t("outcomes"), [t("verdict"), ...columns.map((key) => t(key))],
-      rows.map((key) => [verdict(key), ...columns.map((each) => number(found[key][each] ?? 0))]), { class: "numbers" })
-    : h("p", { class: "quiet" }, t("nothing")));
-}
-
-function reviewers({ reviewers: found }) {
-  const names = Object.keys(found);
-  return panel(t("reviewers"), names.length
-    ? table(t("reviewers"), [t("reviewer"), ...DECISIONS.map((key) => t(key)), t("total")],
-      names.map((who) => [name(who), ...DECISIONS.map((key) => number(found[who][key] ?? 0)), number(sum(found[who]))]), { class: "numbers" })
-    : h("p", { class: "quiet" }, t("nothing")));
+// Decisions counted by something: found is {key: {decision: count}}.
+function decisions(caption, by, found, write) {
+  const rows = Object.keys(found).map((key) => [write(key), ...DECISIONS.map((each) => number(found[key][each] ?? 0)), number(sum(found[key]))]);
+  return panel(caption, rows.length
+    ? table(caption, [by, ...DECISIONS.map((key) => t(key)), t("total")], rows, { class: "numbers" }) : quiet(t("nothing")));
 }

@@ -34,6 +34,20 @@ export function say(text, isError = false) {
   if (!isError) later = setTimeout(() => (status.textContent = ""), 8000);
 }
 
+export const quiet = (...words) => h("p", { class: "quiet" }, ...words);
+
+// Of a view; takes the focus when the view comes on screen.
+export const title = (words) => h("h1", { tabindex: -1 }, words);
+
+// A key's name on a button; for the ear there is aria-keyshortcuts.
+export const kbd = (key) => h("kbd", { "aria-hidden": "true" }, key);
+
+// Label and list: values are [value, word].
+export const choose = (id, label, values, chosen, onchange) => [
+  h("label", { for: id }, label),
+  h("select", { id, name: id, onchange: onchange && ((event) => onchange(event.target.value)) },
+    values.map(([value, word]) => h("option", { value, selected: value === chosen }, word)))];
+
 export const table = (caption, head, rows, props = {}) =>
   h("div", { class: "scroll" },
     h("table", props,

@@ -1,8 +1,8 @@
 // Lists of recordings: the queue, with a box to upload, and the search.
 
 import * as api from "./api.js";
-import { verdict } from "./charts.js";
-import { $, h, name, printable, say } from "./dom.js";
+import { VERDICTS, verdict } from "./charts.js";
+import { $, choose, h, name, printable, quiet, say, title } from "./dom.js";
 import { moment, number, probability, t } from "./strings.js";
 
 const REFRESH_MS = 10000;
@@ -32,7 +32,7 @@ const rows = (found) => found.map((one) =>
 // A table that grows by pages; fetchPage(cursor) -> {detections, next_cursor}.
 async function list(place, caption, fetchPage) {
   const body = h("tbody", {});
-  const more = h("button", { type: "button", onclick: () => grow() }, t("more"));
+  const more = h("button", { onclick: () => grow() }, t("more"));
   let cursor, ids = [];
   async function grow() {
     const page = await fetchPage(cursor);
@@ -53,11 +53,11 @@ async function list(place, caption, fetchPage) {
 
 export async function queueView(main, params, me) {
   const place = h("section", { "aria-label": t("in_queue") });
-  const order = h("select", { id: "order", onchange: (event) => (location.hash = `#/queue?order=${event.target.value}`) },
-    ["risk", "novelty", "oldest"].map((key) => h("option", { value: key, selected: params.order === key }, t(key))));
-  const rule = h("p", { class: "quiet" });
+  const order = choose("order", t("order"), ["risk", "novelty", "oldest"].map((key) => [key, t(key)]),
+    params.order, (chosen) => (location.hash = `#/queue?order=${chosen}`));
+  const rule = quiet();
   main.append(
-    h("div", { class: "bar-top" }, h("h1", { tabindex: -1 }, t("queue")), h("label", { for: "order" }, t("order")), order),
+    h("div", { class: "bar-top" }, title(t("queue")), order),
     me.scopes.includes("submit") ? uploadBox(() => load()) : "", rule, place);
   let shown;
   async function load() {
@@ -73,7 +73,7 @@ export async function queueView(main, params, me) {
   }
   await load();
   const timer = setInterval(() => document.hidden || load().catch((error) => say(error.message, true)), REFRESH_MS);
-  return () => clearInterval(timer);
+  return { close: () => clearInterval(timer) };
 }
 
 function uploadBox(done) {
@@ -104,11 +104,10 @@ function uploadBox(done) {
 
 export async function searchView(main, params) {
   const place = h("section", { "aria-label": t("found") });
-  const choice = (key, label, values) => h("div", {}, h("label", { for: `by-${key}` }, t(label)),
-    h("select", { id: `by-${key}`, name: key }, h("option", { value: "" }, t("any")),
-      values.map(([value, word]) => h("option", { value, selected: params[key] === value }, t(word ?? value)))));
-  const field = (key, label, type) => h("div", {}, h("label", { for: `by-${key}` }, t(label)),
-    h("input", { id: `by-${key}`, name: key, type, value: params[key] ?? "", maxlength: 200 }));
+  const choice = (key, label, values) => h("div", {}, choose(key, t(label),
+    [["", t("any")], ...values.map((value) => [value, t(value === "closed" ? "closed_any" : value)])], params[key]));
+  const field = (key, label, type) => h("div", {}, h("label", { for: key }, t(label)),
+    h("input", { id: key, name: key, type, value: params[key] ?? "", maxlength: 200 }));
   const form = h("form", { class: "filters", role: "search",
     onsubmit: (event) => {
       event.preventDefault();
@@ -116,13 +115,13 @@ export async function searchView(main, params) {
       location.hash = `#/search?${new URLSearchParams(given)}`;
     } },
     field("search", "file_name", "search"),
-    choice("verdict", "verdict", [["likely_synthetic"], ["uncertain"], ["likely_authentic"], ["inconclusive"]]),
-    choice("action", "action", [["pass"], ["label"], ["review"], ["block"]]),
-    choice("surface", "surface", [["upload"], ["message"], ["live"]]),
-    choice("review", "state", [["open"], ["closed", "closed_any"]]),
+    choice("verdict", "verdict", VERDICTS),
+    choice("action", "action", ["pass", "label", "review", "block"]),
+    choice("surface", "surface", ["upload", "message", "live"]),
+    choice("review", "state", ["open", "closed"]),
     field("since", "since", "date"), field("until", "until", "date"),
     h("button", { type: "submit", class: "main" }, t("search")));
-  main.append(h("h1", { tabindex: -1 }, t("search")), form, place);
+  main.append(title(t("search")), form, place);
   // A day begins where the reviewer is, and the last one is meant whole.
   const day = (text, after) => {
     if (!text) return "";
@@ -133,7 +132,7 @@ export async function searchView(main, params) {
   await list(place, t("found"), (cursor) => api.get("detections", { ...wanted, cursor }));
 }
 
-export const focusSearch = () => $("by-search")?.focus();
+export const focusSearch = () => $("search")?.focus();
 
 // Moves the focus up or down a list; false where there is none.
 export function walk(step) {

@@ -1,7 +1,5 @@
 // All words of the page, English and Chinese, and how numbers and moments are written.
 
-const STORED = "deepfake_audio.language";
-
 const WORDS = {
   queue: ["Queue", "待审队列"],
   search: ["Search", "搜索"],
@@ -16,7 +14,6 @@ const WORDS = {
   loading: ["Loading …", "加载中…"],
   more: ["Show more", "显示更多"],
   nothing: ["Nothing here.", "暂无内容。"],
-  yes: ["yes", "是"],
   none: ["none", "无"],
 
   sign_in: ["Sign in", "登录"],
@@ -24,7 +21,6 @@ const WORDS = {
   api_key: ["API key", "API 密钥"],
   key_hint: ["It needs the scopes read and review, and submit to upload. It stays in this tab.",
     "需要 read 和 review 权限；上传还需要 submit 权限。密钥只保存在此标签页中。"],
-  signed_in_as: ["{0} of {1}", "{0}({1})"],
 
   likely_synthetic: ["likely synthetic", "疑似合成"],
   uncertain: ["uncertain", "不确定"],
@@ -37,12 +33,12 @@ const WORDS = {
   too_short: ["under 1 s of audio or of speech", "音频或语音不足 1 秒"],
   no_speech: ["no speech found", "未发现语音"],
   unreadable_part: ["the file breaks off, and under 1 s of speech could be read", "文件中断，可读语音不足 1 秒"],
-  means_likely_synthetic: ["The score is at or above the threshold: a suspicion, not a proof.",
-    "分数达到或高于阈值：属于疑似，并非证明。"],
-  means_uncertain: ["The score is below the threshold, but not low enough to call the speech authentic. Please listen.",
-    "分数低于阈值，但不足以认为是真人语音。请试听。"],
-  means_likely_authentic: ["The score is in the range of genuine speech. Good synthesis can score so, too.",
-    "分数处于真人语音的范围。高质量的合成语音也可能如此。"],
+  means_likely_synthetic: ["At or above the threshold: a suspicion, not a proof.",
+    "达到或高于阈值：属于疑似，并非证明。"],
+  means_uncertain: ["Below the threshold, but not low enough to call it authentic. Please listen.",
+    "低于阈值，但不足以认为是真人语音。请试听。"],
+  means_likely_authentic: ["In the range of genuine speech. Good synthesis can score so, too.",
+    "处于真人语音的范围。高质量的合成语音也可能如此。"],
   means_inconclusive: ["There is not enough to judge:", "可供判断的内容不足："],
   threshold: ["Threshold {0} ({1})", "阈值 {0}（{1}）"],
   flags: ["flags about {0} in 100 genuine clips of the calibration set",
@@ -51,7 +47,7 @@ const WORDS = {
   score: ["p(synthetic) {0} under a prior of {1}, LLR {2}", "p(合成) {0}（先验 {1}），LLR {2}"],
 
   pass: ["pass", "放行"],
-  label: ["label as suspected synthetic", "标注为疑似合成"],
+  label: ["label", "标注疑似"],
   review: ["review", "人工审核"],
   block: ["block", "拦截"],
   live: ["live", "直播"],
@@ -68,15 +64,14 @@ const WORDS = {
   not_asked: ["no review asked for", "无需审核"],
 
   order: ["Order", "排序"],
-  risk: ["risk", "风险"],
-  novelty: ["novelty", "新颖度"],
-  oldest: ["oldest first", "最早优先"],
+  risk: ["Risk", "风险"],
+  novelty: ["Novelty", "新颖度"],
+  oldest: ["Oldest first", "最早优先"],
   in_queue: ["Open cases, escalated ones first", "待审案例（上报者优先）"],
   two_person: ["Two people must agree before a case is closed.", "须两人意见一致方可结案。"],
   try_file: ["Upload a recording", "上传录音"],
   uploading: ["Uploading {0} …", "正在上传 {0}…"],
   uploaded: ["{0}: {1}; action: {2}", "{0}：{1}；处置：{2}"],
-  refresh: ["Refresh", "刷新"],
 
   recording: ["Recording", "录音"],
   verdict: ["Verdict", "判断"],
@@ -132,7 +127,7 @@ const WORDS = {
   volume: ["Recordings a day, by verdict", "每日录音数（按判断）"],
   day: ["Day", "日期"],
   total: ["Total", "合计"],
-  actions: ["Actions", "处置"],
+  recordings: ["Recordings", "录音"],
   as_table: ["As a table", "以表格显示"],
   histogram: ["Scores now and in the {0} days before", "本期与之前 {0} 天的分数分布"],
   now: ["now", "本期"],
@@ -168,12 +163,12 @@ const WORDS = {
     "分数只是参考，并非证明；不得作为对个人作出决定的唯一依据。"],
 };
 
-const chosen = localStorage.getItem(STORED) ?? navigator.language;
+const chosen = localStorage.language ?? navigator.language;
 export let language = chosen.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
 
 export function switchLanguage() {
   language = language === "en" ? "zh-CN" : "en";
-  localStorage.setItem(STORED, language);
+  localStorage.language = language;
 }
 
 // A word that is not in the list, as of a newer service, is shown as it is.

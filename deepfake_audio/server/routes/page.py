@@ -18,7 +18,7 @@ _TYPES = {
 
 NAMES = (
     "index.html", "style.css", "app.js", "api.js", "dom.js", "strings.js", "sound.js",
-    "charts.js", "queue.js", "detection.js", "dashboard.js",
+    "player.js", "charts.js", "queue.js", "detection.js", "dashboard.js",
 )  # fmt: skip
 
 # Read once, by names of ours: nothing of a request ever becomes part of a path.
