@@ -19,7 +19,7 @@ export const patterns = () =>
   svg("svg", { class: "hidden", "aria-hidden": "true" }, svg("defs", {},
     pattern("fill-likely_synthetic", svg("rect", { width: 6, height: 6, class: "ink likely_synthetic" })),
     pattern("fill-uncertain", svg("path", { d: "M0 6L6 0M-1 1L1 -1M5 7L7 5", class: "line uncertain" })),
-    pattern("fill-likely_authentic", svg("rect", { width: 6, height: 6, class: "ink likely_authentic" })),
+    pattern("fill-likely_authentic", svg("path", { d: "M1.5 0V6M4.5 0V6", class: "line likely_authentic" })),
     pattern("fill-inconclusive", svg("circle", { cx: 3, cy: 3, r: 1.2, class: "ink inconclusive" }))));
 
 const swatch = (kind, fill) => svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" },

@@ -22,7 +22,7 @@ export async function dashboardView(main, params) {
   const choice = choose("days", t("period"), [7, 28, 90].map((n) => [n, t("last_days", n)]),
     days, (chosen) => (location.hash = `#/dashboard?days=${chosen}`));
   main.append(
-    h("div", { class: "bar-top" }, title(t("dashboard")), choice),
+    h("div", { class: "bar-top" }, title(t("dashboard")), h("div", {}, choice)),
     patterns(), tiles(found),
     h("div", { class: "panels" }, volume(found), scores(found, days), decisions(t("outcomes"), t("verdict"), found.reviews.by_verdict, verdict),
       decisions(t("reviewers"), t("reviewer"), found.reviews.reviewers, name)));
@@ -54,7 +54,7 @@ function volume({ days }) {
 
 function scores({ scores: { edges, now, before, stability_index: index, needs } }, days) {
   const size = index == null ? t("drift_unknown", needs)
-    : `${number(index, 2)}: ${t(index < 0.1 ? "drift_small" : index < 0.25 ? "drift_medium" : "drift_large")}`;
+    : `${number(index, 2)}, ${t(index < 0.1 ? "drift_small" : index < 0.25 ? "drift_medium" : "drift_large")}`;
   const title = t("histogram", days);
   return panel(title, histogram(title, now, before),
     periodLegend(sum(now), sum(before)), h("p", {}, `${t("drift")}: ${size}`),
@@ -64,7 +64,8 @@ function scores({ scores: { edges, now, before, stability_index: index, needs } 
 
 // Decisions counted by something: found is {key: {decision: count}}.
 function decisions(caption, by, found, write) {
-  const rows = Object.keys(found).map((key) => [write(key), ...DECISIONS.map((each) => number(found[key][each] ?? 0)), number(sum(found[key]))]);
+  const columns = DECISIONS.filter((each) => Object.values(found).some((counts) => counts[each]));
+  const rows = Object.keys(found).map((key) => [write(key), ...columns.map((each) => number(found[key][each] ?? 0)), number(sum(found[key]))]);
   return panel(caption, rows.length
-    ? table(caption, [by, ...DECISIONS.map((key) => t(key)), t("total")], rows, { class: "numbers" }) : quiet(t("nothing")));
+    ? table(caption, [by, ...columns.map((key) => t(key)), t("total")], rows, { class: "numbers" }) : quiet(t("nothing")));
 }

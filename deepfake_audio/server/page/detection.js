@@ -30,15 +30,14 @@ export async function detectionView(main, params, me, id) {
 
 function neighbour(id, step) {
   const at = listed.indexOf(id), other = at < 0 ? undefined : listed[at + step];
-  return h("a", { class: "button", rel: step < 0 ? "prev" : "next", href: other ? `#/d/${other}` : null,
-    "aria-disabled": other ? null : "true" }, t(step < 0 ? "previous" : "next"));
+  return other && h("a", { class: "button", rel: step < 0 ? "prev" : "next", href: `#/d/${other}` }, t(step < 0 ? "previous" : "next"));
 }
 
 function headline(one) {
   const { report } = one;
   if (!report) {
     return h("section", { class: "headline" }, h("p", { class: "said" }, verdict(one.status)),
-      one.error ? h("p", {}, `${t("error")}: ${printable(one.error.message)}`) : "");
+      one.error && h("p", {}, t("pair", t("error"), printable(one.error.message))));
   }
   const { policy } = report;
   const cost = policy.expected_fpr == null ? t("flags_unknown") : t("flags", number(100 * policy.expected_fpr, 1));
@@ -47,7 +46,7 @@ function headline(one) {
     h("p", {}, t(`means_${report.verdict}`), report.reason ? ` ${t(report.reason)}` : ""),
     report.p_synthetic == null ? "" :
       h("p", { class: "figures" }, t("score", probability(report.p_synthetic), number(policy.prior_synthetic, 2), signed(report.llr_synthetic))),
-    quiet(`${t("threshold", number(policy.threshold, 2), policy.name)}: ${cost}`));
+    quiet(t("pair", t("threshold", number(policy.threshold, 2), policy.name), cost)));
 }
 
 function facts(one) {
@@ -96,7 +95,7 @@ function showDecision(aside, history, one) {
     t(decision), " ", kbd(KEYS[decision]));
   aside.replaceChildren(
     h("h2", {}, t("decide")),
-    h("p", { id: "case" }, `${t("state")}: `, h("strong", {}, caseState(one.review))),
+    h("p", { id: "case" }, t("pair", t("state"), ""), h("strong", {}, caseState(one.review))),
     h("div", { class: "decisions" }, Object.keys(KEYS).map(button)),
     closed ? quiet(t("closed_hint")) : "",
     h("label", { for: "note" }, t("note"), " ", kbd("n")),
@@ -125,7 +124,7 @@ function onKey(key, aside) {
   if (decision) aside.querySelector(`[data-decision=${decision}]:enabled`)?.click();
   else if (key === "n") $("note")?.focus();
   else if (key === " " && player) player.paused ? player.play() : player.pause();
-  else if (key === "j" || key === "k") document.querySelector(`a[rel=${key === "j" ? "next" : "prev"}][href]`)?.click();
+  else if (key === "j" || key === "k") document.querySelector(`a[rel=${key === "j" ? "next" : "prev"}]`)?.click();
   else return false;
   return true;
 }

@@ -57,7 +57,7 @@ export async function queueView(main, params, me) {
     params.order, (chosen) => (location.hash = `#/queue?order=${chosen}`));
   const rule = quiet();
   main.append(
-    h("div", { class: "bar-top" }, title(t("queue")), order),
+    h("div", { class: "bar-top" }, title(t("queue")), h("div", {}, order)),
     me.scopes.includes("submit") ? uploadBox(() => load()) : "", rule, place);
   let shown;
   async function load() {

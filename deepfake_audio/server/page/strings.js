@@ -15,6 +15,7 @@ const WORDS = {
   more: ["Show more", "显示更多"],
   nothing: ["Nothing here.", "暂无内容。"],
   none: ["none", "无"],
+  pair: ["{0}: {1}", "{0}：{1}"],
 
   sign_in: ["Sign in", "登录"],
   sign_out: ["Sign out", "退出"],
