@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, case, func, select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from .database import ApiKey, Detection, Review
@@ -44,36 +45,62 @@ def dashboard(session: Session, tenant: str, days: int, moment: datetime) -> dic
         Now.
     """
     today = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = [today - timedelta(days=days - 1 - day) for day in range(days)]
+    starts = [today - timedelta(days=days - 1 - day) for day in range(-days, days)]
+    start = starts[days]
+    counts = _count(session, tenant, starts)
     return {
-        "since": starts[0].isoformat(),
+        "since": start.isoformat(),
         "until": moment.isoformat(),
-        "days": _volume(session, tenant, starts),
-        "scores": _scores(session, tenant, starts[0], starts[0] - timedelta(days=days)),
-        "latency": _latency(session, tenant, starts[0]),
+        "days": _volume(counts, starts[days:], days),
+        "scores": _scores(counts, days),
+        "latency": _latency(session, tenant, start),
         "queue": _queue(session, tenant),
-        "reviews": _reviews(session, tenant, starts[0]),
+        "reviews": _reviews(session, tenant, start),
     }
 
 
-def _volume(session: Session, tenant: str, starts: Sequence[datetime]) -> list[dict[str, Any]]:
-    """Return counts by verdict and action, day by day."""
-    counted = (
+@dataclass(frozen=True)
+class _Count:
+    """How many detections have all of this in common."""
+
+    day: int
+    status: str
+    verdict: str | None
+    action: str | None
+    bin: int | None
+    n: int
+
+
+def _count(session: Session, tenant: str, starts: Sequence[datetime]) -> list[_Count]:
+    """Count detections day by day, in one pass; the first day is 0."""
+    edges = [edge / N_BINS for edge in range(1, N_BINS)]
+    bins = case((Detection.p_synthetic.is_(None), None), else_=_step(Detection.p_synthetic, edges))
+    rows = (
         select(
             _step(Detection.id, [_first_id(start) for start in starts[1:]]).label("day"),
             Detection.status,
             Detection.verdict,
             Detection.action,
+            bins.label("bin"),
         )
         .where(Detection.tenant == tenant, Detection.id >= _first_id(starts[0]))
-        .subquery()
+        .subquery()  # PostgreSQL groups by columns, and by no expression that has parameters
     )
+    found: Sequence[Any] = session.execute(select(*rows.c, func.count()).group_by(*rows.c)).all()
+    return [_Count(*row) for row in found]
+
+
+def _volume(
+    counts: Sequence[_Count], starts: Sequence[datetime], first: int
+) -> list[dict[str, Any]]:
+    """Return counts by verdict and action, day by day."""
     verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     actions: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for day, status, verdict, action, count in _count(session, counted):
-        verdicts[day][verdict or status] += count  # queued, processing and failed ones have none
-        if action:
-            actions[day][action] += count
+    for each in counts:
+        # Those that wait, and those that could not be read, have no verdict.
+        verdicts[each.day][each.verdict or each.status] += each.n
+        if each.action:
+            actions[each.day][each.action] += each.n
     return [
         {
             "date": start.date().isoformat(),
@@ -81,34 +108,21 @@ def _volume(session: Session, tenant: str, starts: Sequence[datetime]) -> list[d
             "verdicts": dict(verdicts[day]),
             "actions": dict(actions[day]),
         }
-        for day, start in enumerate(starts)
+        for day, start in enumerate(starts, first)
     ]
 
 
-def _scores(session: Session, tenant: str, start: datetime, before: datetime) -> dict[str, Any]:
+def _scores(counts: Sequence[_Count], first: int) -> dict[str, Any]:
     """Return the histograms of p_synthetic of this period and the one before, and their drift."""
-    edges = [edge / N_BINS for edge in range(1, N_BINS)]
-    counted = (
-        select(
-            _step(Detection.id, [_first_id(start)]).label("period"),
-            _step(Detection.p_synthetic, edges).label("bin"),
-        )
-        .where(
-            Detection.tenant == tenant,
-            Detection.id >= _first_id(before),
-            Detection.p_synthetic.is_not(None),
-        )
-        .subquery()
-    )
-    histograms = [[0] * N_BINS, [0] * N_BINS]
-    for period, at, count in _count(session, counted):
-        histograms[period][at] = count
-    earlier, present = histograms
+    before, present = [0] * N_BINS, [0] * N_BINS
+    for each in counts:
+        if each.bin is not None:
+            (before if each.day < first else present)[each.bin] += each.n
     return {
-        "edges": [0.0, *edges, 1.0],
-        "before": earlier,
+        "edges": [edge / N_BINS for edge in range(N_BINS + 1)],
+        "before": before,
         "now": present,
-        "stability_index": stability_index(earlier, present),
+        "stability_index": stability_index(before, present),
         "needs": MIN_FOR_DRIFT,
     }
 
@@ -214,20 +228,13 @@ def _by_verdict(session: Session, tenant: str, start: datetime) -> dict[str, dic
     return dict(table)
 
 
-def _count(session: Session, rows: Subquery) -> Sequence[Any]:
-    """Return each different row of a subquery, and how often it is there."""
-    return session.execute(select(*rows.c, func.count()).group_by(*rows.c)).all()
-
-
 def _first_id(start: datetime, kind: str = "det") -> str:
     """Return what no identifier made since then sorts before."""
     return f"{kind}_{int(start.timestamp() * 1000):012x}"
 
 
 def _step(column: Any, edges: Sequence[Any]) -> ColumnElement[int]:
-    """Return how many of the rising edges a value has reached."""
-    if not edges:
-        return case((column.is_(None), 0), else_=0)
+    """Return how many of the rising edges, at least one, a value has reached."""
     return case(
         *((column >= edge, at) for at, edge in reversed(list(enumerate(edges, 1)))), else_=0
     )

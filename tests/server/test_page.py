@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("fastapi")
 pytest.importorskip("selenium")
@@ -37,6 +40,9 @@ version = "2026-11"
 label_from = 0.2
 review_from = "recall"
 block_from = 0.95
+
+[surfaces.message]
+review_from = "recall"
 """
 
 
@@ -230,6 +236,29 @@ def test_sound_is_drawn_and_played(
     assert browser.complaints() == []
 
 
+def test_each_channel_has_its_own_score(
+    site: RunningService, browser: Browser, samples: Samples, tmp_path: Path
+) -> None:
+    heard = [
+        soundfile.read(samples[name])[0][: 6 * 16_000]
+        for name in ("genuine_librivox_1", "synthetic_espeak_1")
+    ]
+    soundfile.write(tmp_path / "call.wav", np.stack(heard, axis=1), 16_000)
+    _, secret = secret_of(site, "Ada")
+    browser.sign_in(site.url, secret)
+    browser.upload(tmp_path / "call.wav")
+    browser.click(".results a")
+    canvas = browser.find("canvas")
+    assert len(browser.all("path.step")) == 2
+    assert "channel 2" in canvas.get_attribute("aria-label")  # the one that decided
+    first = canvas.screenshot_as_png
+    browser.find("#channel").send_keys("1")
+    browser.until(lambda: "channel 1" in canvas.get_attribute("aria-label"))
+    assert canvas.screenshot_as_png != first
+    browser.click("summary")
+    assert len(browser.all("details[open] tbody tr")) >= 2
+
+
 def test_names_are_text(
     site: RunningService, browser: Browser, samples: Samples, tmp_path: Path
 ) -> None:
@@ -297,10 +326,39 @@ def test_both_languages(site: RunningService, browser: Browser, samples: Samples
 
 
 def test_every_word_is_there_twice() -> None:
-    text = page._FILES["strings.js"].decode("utf-8")
+    text = page.FILES["strings.js"].decode("utf-8")
     words = text[text.index("const WORDS") : text.index("\n};")]
     assert words.count('", "') + words.count('",\n') >= words.count("[") - 1
     assert "% fake" not in words
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    pairs = [c * 2 for c in digits] if len(digits) == 3 else [digits[i : i + 2] for i in (0, 2, 4)]
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (int(pair, 16) / 255 for pair in pairs)
+    ]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_can_be_read_on_their_ground() -> None:
+    """WCAG 2.2 AA: 4.5 to 1 for text, in both themes."""
+    sheet = page.FILES["style.css"].decode()
+    colours = dict(re.findall(r"--(\w+): light-dark\((#\w+, #\w+)\)", sheet))
+    assert len(colours) >= 10
+    for theme in (0, 1):
+        of = {name: pair.split(", ")[theme] for name, pair in colours.items()}
+        for ground in ("ground", "raised"):
+            for ink in ("ink", "quiet", "link", "synthetic", "uncertain", "authentic"):
+                assert contrast(of[ink], of[ground]) >= 4.5, (ink, ground, theme)
+        assert contrast("#fff", of["main"]) >= 4.5
+        assert contrast(of["ink"], of["ground"]) >= 4.5  # the status line, reversed
 
 
 def test_dark_and_light(site: RunningService, browser: Browser) -> None:
@@ -374,19 +432,22 @@ def test_everything_has_a_name(site: RunningService, browser: Browser, samples: 
     browser.until(lambda: browser.all("dialog[open]") == [])
 
 
-def test_pictures(site: RunningService, browser: Browser, samples: Samples) -> None:
+def test_pictures(site: RunningService, browser: Browser, samples: Samples, tmp_path: Path) -> None:
     """The queue, a recording and the dashboard as people see them, kept for the documentation."""
     people = [secret_of(site, name) for name in ("Ada", "Bo", "Chen")]
     two_weeks(site.database, "acme", [key for key, _ in people[:2]])
+    joined = tmp_path / "joined.wav"
+    names = ("genuine_librivox_1", "synthetic_espeak_1", "genuine_librivox_2")
+    soundfile.write(joined, np.concatenate([soundfile.read(samples[n])[0] for n in names]), 16_000)
     client = site.client("submit", "read")
-    for name, content in samples.items():
-        for surface in ("upload", "message"):
+    for surface in ("upload", "message"):
+        for path in (joined, *samples.values()):
             client.post(
                 "/v1/detections",
-                files={"file": (f"{name}.flac", content.read_bytes())},
+                files={"file": (path.name, path.read_bytes())},
                 data={"surface": surface},
                 headers={"Prefer": "wait=30"},
-            )
+            ).raise_for_status()
     with site.database.read() as session:
         found, _ = reviews.queue(
             session,
@@ -401,7 +462,7 @@ def test_pictures(site: RunningService, browser: Browser, samples: Samples) -> N
         json={"decision": "escalate", "note": "Is this a voice of ours?"},
         headers={"Authorization": f"Bearer {people[1][1]}"},
     ).raise_for_status()
-    browser.look(height=430)
+    browser.look(height=470)
     browser.sign_in(site.url, people[2][1])
     browser.until_text("table.list", "escalated")
     browser.picture("queue")
@@ -423,7 +484,7 @@ def test_pictures(site: RunningService, browser: Browser, samples: Samples) -> N
 
 
 def test_the_files_are_few_and_small_and_nothing_else_is_served(service: RunningService) -> None:
-    assert sum(map(len, page._FILES.values())) < 60 * 1024
+    assert sum(map(len, page.FILES.values())) < 60 * 1024
     for name in page.NAMES:
         answer = httpx.get(f"{service.url}/static/{name}")
         assert answer.status_code == 200

@@ -57,7 +57,7 @@ function facts(one) {
   const labels = Object.entries(report?.provenance ?? {}).filter(([, value]) => value);
   const pairs = [
     ["action", one.action && [t(one.action), by?.policy?.dry_run ? ` (${t("dry_run")})` : ""]],
-    ["warnings", report && (report.warnings.join(", ") || t("none"))],
+    ["warnings", report && (report.warnings.map((each) => t(each)).join(", ") || t("none"))],
     ["novelty", report?.novelty != null && number(report.novelty, 3)],
     ["heard", input && t("heard_value", number(input.speech_s, 1), number(input.duration_s, 1), input.channels, `${printable(input.format)}, ${number(input.sample_rate_hz)} Hz`)],
     ["surface", t(one.surface)],

@@ -112,6 +112,7 @@ const WORDS = {
   policy: ["Policy", "策略"],
   dry_run: ["dry run", "试运行"],
   warnings: ["Warnings", "警告"],
+  mixed_segments: ["parts are suspected synthetic", "部分片段疑似合成"],
   metadata: ["Metadata", "元数据"],
   provenance: ["Labels in the file", "文件内标识"],
   retained: ["Audio kept until", "音频保留至"],

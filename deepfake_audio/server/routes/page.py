@@ -22,9 +22,7 @@ NAMES = (
 )  # fmt: skip
 
 # Read once, by names of ours: nothing of a request ever becomes part of a path.
-_FILES = {
-    name: files("deepfake_audio.server").joinpath("page", name).read_bytes() for name in NAMES
-}
+FILES = {name: files("deepfake_audio.server").joinpath("page", name).read_bytes() for name in NAMES}
 
 
 @router.get("/")
@@ -36,6 +34,6 @@ def page() -> Response:
 @router.get("/static/{name}")
 def static(name: str) -> Response:
     """Return one of its files."""
-    if name not in _FILES:
+    if name not in FILES:
         raise NotFoundError("no such file")
-    return Response(_FILES[name], media_type=_TYPES[name.rpartition(".")[2]])
+    return Response(FILES[name], media_type=_TYPES[name.rpartition(".")[2]])
