@@ -23,7 +23,7 @@ from .console import (
 from .evaluate import evaluate
 from .robustness import robustness
 from .score import score
-from .serve import audit_app, keys_app, serve
+from .serve import audit_app, feedback_app, keys_app, serve
 from .train import train
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command()(robustness)
 app.command()(serve)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
+app.add_typer(feedback_app, name="feedback")
 
 
 TEST_FIGURES = "test.json"

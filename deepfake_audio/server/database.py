@@ -187,6 +187,30 @@ class Delivery(Base):
     created_at: Mapped[datetime]
 
 
+class ShadowScore(Base):
+    """What a candidate model said of a recording that the live one decided on."""
+
+    __tablename__ = "shadow_scores"
+
+    detection_id: Mapped[str] = mapped_column(ForeignKey("detections.id"), primary_key=True)
+    model_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    live_sha256: Mapped[str] = mapped_column(String(64))
+    llr_synthetic: Mapped[float | None]
+    p_synthetic: Mapped[float | None]
+    verdict: Mapped[str] = mapped_column(String(32))
+    action: Mapped[str] = mapped_column(String(16))
+
+
+class ServiceState(Base):
+    """What all processes of the service have to agree on."""
+
+    __tablename__ = "service_state"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]]
+    changed_at: Mapped[datetime]
+
+
 class AuditEvent(Base):
     """One link of the audit chain; see :mod:`deepfake_audio.server.audit`."""
 

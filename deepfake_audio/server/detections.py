@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from ..errors import DeepfakeAudioError
 from ..report import Report
 from . import audit, webhooks
-from .database import Database, Detection, new_id, now
+from .database import Database, Detection, ShadowScore, new_id, now
 from .errors import NotFoundError, RequestError
 from .policy import Decision
 from .store import Store
@@ -253,6 +253,26 @@ def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
             counted.append(outcome.detection.id)
             _tell(session, outcome, values)
     return counted
+
+
+def shadow(database: Database, live_sha256: str, outcomes: Sequence[Outcome]) -> None:
+    """Keep what a candidate model said of recordings that the live one has decided on."""
+    with database.write() as session:
+        for outcome in outcomes:
+            report, decision = outcome.report, outcome.decision
+            if report is None or decision is None:
+                continue
+            session.merge(
+                ShadowScore(
+                    detection_id=outcome.detection.id,
+                    model_sha256=report.model.sha256,
+                    live_sha256=live_sha256,
+                    llr_synthetic=report.llr_synthetic,
+                    p_synthetic=report.p_synthetic,
+                    verdict=report.verdict.value,
+                    action=decision.action.value,
+                )
+            )
 
 
 def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:

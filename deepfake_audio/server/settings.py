@@ -40,6 +40,8 @@ class Settings(BaseSettings):
         No keys at all, for a first try; refused unless ``host`` is a loopback address.
     model, device : str
         As for :meth:`deepfake_audio.Detector.load`.
+    candidate_model : str or None
+        A second model that listens in the shadow of the first, and can be promoted.
     policy_file : Path or None
         Thresholds and actions, see :mod:`deepfake_audio.server.policy`.
     max_upload_bytes : int
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     insecure_local: bool = False
     model: str = "default"
+    candidate_model: str | None = None
     device: str = "auto"
     policy_file: Path | None = None
     max_upload_bytes: Count = 64 * 1024**2
