@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         Signs callbacks; without it none are accepted.
     webhook_allow_private : bool
         Let callbacks go to private addresses, as inside one's own network.
+    url_input, url_allow_private : bool
+        Let clients name a recording by its URL; also by one of a private address.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
@@ -107,6 +109,8 @@ class Settings(BaseSettings):
     resume_s: Positive = 30.0
     webhook_secret: str | None = None
     webhook_allow_private: bool = False
+    url_input: bool = False
+    url_allow_private: bool = False
 
     @classmethod
     def settings_customise_sources(
