@@ -6,7 +6,6 @@ SQLite for one machine, PostgreSQL for several workers; nothing here depends on 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -42,9 +41,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def new_id(kind: str) -> str:
+def new_id(kind: str, moment: datetime | None = None) -> str:
     """Return an identifier that sorts by time and cannot be guessed: ``det_…``."""
-    return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    milliseconds = round((moment or now()).timestamp() * 1000)
+    return f"{kind}_{milliseconds:012x}{secrets.token_hex(10)}"
 
 
 class Moment(TypeDecorator[datetime]):
