@@ -114,10 +114,40 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What labels inside the file claim; beside the score, never part of it."""
+    """What labels inside the file claim; beside the score, never part of it.
+
+    Attributes
+    ----------
+    aigc : dict or None
+        AIGC label of GB 45438-2025: what it ``says`` (``is_generated``, ``may_be``,
+        ``suspected``, or None), ``where`` it is, its ``fields`` as found, and ``deviations`` from
+        the standard.
+    c2pa : dict or None
+        C2PA manifest; see :func:`deepfake_audio.provenance.manifest.read_manifest`.
+    rhythm_s : float or None
+        Where the audible label (short-long, short-short) begins, seconds.
+    read : bool
+        Labels were looked for, and all tags could be read; if not, None says nothing.
+    """
 
     aigc: dict[str, Any] | None = None
     c2pa: dict[str, Any] | None = None
+    rhythm_s: float | None = None
+    read: bool = False
+
+    def phrases(self) -> list[str]:
+        """Return what was found, each label in a few words."""
+        found = []
+        if self.aigc is not None:
+            says = self.aigc["says"]
+            found.append(f"AIGC: {says.replace('_', ' ') if says else 'unreadable'}")
+        if self.c2pa is not None:
+            says = self.c2pa["says"]
+            about = f", {says.replace('_', ' ')}" if says else ""
+            found.append(f"C2PA: {self.c2pa['state'].lower()}{about}")
+        if self.rhythm_s is not None:
+            found.append(f"audible label at {self.rhythm_s:.1f} s")
+        return found
 
 
 @dataclass(frozen=True)
@@ -211,6 +241,10 @@ class Report:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a {SCHEMA} object: {error}") from error
 
+    def with_provenance(self, found: Provenance) -> Self:
+        """Return the report with labels beside the verdict, which stays as it is."""
+        return dataclasses.replace(self, provenance=found)
+
     def summary(self) -> str:
         """Return the report in one line, without the file name."""
         parts = [f"{self.verdict.phrase:<16}"]
@@ -221,6 +255,8 @@ class Report:
         parts.append(f"{self.input.speech_s:.1f} s speech")
         if self.warnings:
             parts.append(f"[{', '.join(self.warnings)}]")
+        if labels := self.provenance.phrases():
+            parts.append(printable(f"<{'; '.join(labels)}>"))
         return "  ".join(parts)
 
     def __str__(self) -> str:
@@ -241,6 +277,7 @@ class Report:
         lines.append(f"  heard      {self._heard()}")
         if self.warnings:
             lines.append(f"  warnings   {', '.join(self.warnings)}")
+        lines += [f"  labels     {printable(line)}" for line in _label_lines(self.provenance)]
         lines.append(f"  model      {self.model}")
         return lines
 
@@ -283,6 +320,23 @@ VERDICT_COLOURS = {
     Verdict.INCONCLUSIVE: "#57606a",
 }
 """One colour a verdict, legible on white; wherever a verdict is drawn."""
+
+
+def _label_lines(found: Provenance) -> list[str]:
+    """Say what labels claim, and how far they can be believed."""
+    lines = found.phrases()
+    if not lines:
+        return ["none found"] if found.read else []
+    at = 0
+    if found.aigc is not None:
+        deviations = found.aigc["deviations"]
+        lines[at] += f" ({found.aigc['where']})"
+        lines[at] += f"; deviates: {', '.join(deviations)}" if deviations else ""
+        at += 1
+    if found.c2pa is not None:
+        known = [found.c2pa[key] for key in ("generator", "signer", "problem") if found.c2pa[key]]
+        lines[at] += f" ({', '.join([*known, found.c2pa['where']])})"
+    return lines
 
 
 def describe_policy(policy: PolicyInfo) -> str:

@@ -21,6 +21,7 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .label import label
 from .robustness import robustness
 from .score import score
 from .train import train
@@ -37,6 +38,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(score)
 app.command()(robustness)
+app.command()(label)
 
 
 TEST_FIGURES = "test.json"
