@@ -112,6 +112,31 @@ class ModelInfo:
         return f"{self.name} {self.version} ({self.sha256[:8]})"
 
 
+class Claim(StrEnum):
+    """What a label says of the content, in the three grades of the Labelling Measures, article 6.
+
+    ``is_generated`` (属于): the metadata say that it is content generated or synthesised by AI
+    (人工智能生成合成内容). ``may_be`` (可能为): they do not, but the user who published it does.
+    ``suspected`` (疑似): neither does, but traces were detected.
+    """
+
+    IS_GENERATED = "is_generated"
+    MAY_BE = "may_be"
+    SUSPECTED = "suspected"
+
+    @property
+    def phrase(self) -> str:
+        """The claim as words."""
+        return _CLAIMS[self]
+
+
+_CLAIMS = {
+    Claim.IS_GENERATED: "is generated",
+    Claim.MAY_BE: "may be generated",
+    Claim.SUSPECTED: "suspected to be generated",
+}
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What labels inside the file claim; beside the score, never part of it.
@@ -119,9 +144,8 @@ class Provenance:
     Attributes
     ----------
     aigc : dict or None
-        AIGC label of GB 45438-2025: what it ``says`` (``is_generated``, ``may_be``,
-        ``suspected``, or None), ``where`` it is, its ``fields`` as found, and ``deviations`` from
-        the standard.
+        AIGC label of GB 45438-2025: what it ``says`` (a :class:`Claim` or None), ``where`` it is,
+        its ``fields`` as found, and ``deviations`` from the standard.
     c2pa : dict or None
         C2PA manifest; see :func:`deepfake_audio.provenance.manifest.read_manifest`.
     rhythm_s : float or None
@@ -140,10 +164,10 @@ class Provenance:
         found = []
         if self.aigc is not None:
             says = self.aigc["says"]
-            found.append(f"AIGC: {says.replace('_', ' ') if says else 'unreadable'}")
+            found.append(f"AIGC: {Claim(says).phrase if says else 'unreadable'}")
         if self.c2pa is not None:
             says = self.c2pa["says"]
-            about = f", {says.replace('_', ' ')}" if says else ""
+            about = f", {Claim(says).phrase}" if says else ""
             found.append(f"C2PA: {self.c2pa['state'].lower()}{about}")
         if self.rhythm_s is not None:
             found.append(f"audible label at {self.rhythm_s:.1f} s")

@@ -11,34 +11,12 @@ import codecs
 import dataclasses
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from ..errors import LabelError
+from ..report import Claim
 from .places import AIGC
 
-
-class Claim(StrEnum):
-    """What a label says of the content."""
-
-    IS_GENERATED = "is_generated"
-    """属于人工智能生成合成内容: its metadata, or who made it, says so."""
-    MAY_BE = "may_be"
-    """可能为人工智能生成合成内容: the user who published it says so."""
-    SUSPECTED = "suspected"
-    """疑似人工智能生成合成内容: neither of them says so, but traces were detected."""
-
-    @property
-    def phrase(self) -> str:
-        """The claim as words."""
-        return _PHRASES[self]
-
-
-_PHRASES = {
-    Claim.IS_GENERATED: "is generated",
-    Claim.MAY_BE: "may be generated",
-    Claim.SUSPECTED: "suspected to be generated",
-}
 CLAIMS = {"1": Claim.IS_GENERATED, "2": Claim.MAY_BE, "3": Claim.SUSPECTED}
 """By the value of ``Label``, from the strongest to the weakest."""
 

@@ -192,18 +192,18 @@ def _found(frame: _Frame) -> Iterator[Found]:
         name, value = _split(frame.content[1:], frame.content[:1])
         text = _as_text(value, frame.content[:1])
         if is_label(described := _described(name, frame.content[:1]), text):
-            yield label(f"ID3 {frame.name}:{described[:40]}", text)
+            yield label(f"ID3 TXXX:{described[:40]}", text)
     elif frame.name in ("COMM", "COM"):
         name, value = _split(frame.content[4:], frame.content[:1])  # behind a language
         text = _as_text(value, frame.content[:1])
         if is_label(_described(name, frame.content[:1]), text):
-            yield label(f"ID3 {frame.name}", text)
+            yield label("ID3 COMM", text)
     elif frame.name in ("GEOB", "GEO"):
         kind, _, rest = frame.content[1:].partition(b"\0")
         if kind.decode("latin-1").lower() in _C2PA_TYPES:
             for _ in ("file name", "description"):
                 _, rest = _split(rest, frame.content[:1])
-            yield Found("c2pa", f"ID3 {frame.name}", len(rest))
+            yield Found("c2pa", "ID3 GEOB", len(rest))
 
 
 def _split(content: bytes, encoding: bytes) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ import json
 from typing import Any, cast
 
 from .._containers import SeekableFile
-from .aigc import Claim
+from ..report import Claim
 from .places import Found
 
 MAX_MANIFEST_BYTES = 16 * 1024**2
@@ -60,11 +60,24 @@ def read_manifest(file: SeekableFile, container: str, found: Found) -> dict[str,
         mime = _MIME.get(container)
         with (
             c2pa.Context.from_dict(_OFFLINE) as context,
-            c2pa.Reader(mime, cast(Any, file), context=context) as reader,
+            c2pa.Reader(mime, _ReadOnly(file), context=context) as reader,
         ):
             return about | _summary(json.loads(reader.json()))
     except Exception as error:  # of a library in another language, on bytes of a stranger
         return about | {"problem": _text(f"{type(error).__name__}: {error}")}
+
+
+class _ReadOnly:
+    """A file with all the methods that the C2PA library asks for."""
+
+    def __init__(self, file: SeekableFile) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, cast(Any, file).tell
+
+    def write(self, content: bytes) -> int:
+        raise OSError("read only")
+
+    def flush(self) -> None:
+        """Nothing was written."""
 
 
 def _summary(store: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def edits(file: SeekableFile, size: int, text: str) -> list[Edit]:
     CorruptAudioError
         If the file has no index, or one that cannot be read.
     UnsupportedFormatError
-        If the file is in fragments, has metadata of QuickTime's kind or no room for larger numbers.
+        If the file is in fragments, or has no room for larger numbers.
     """
     top = list(_boxes(file, 0, size))
     moov = next((box for box in top if box.kind == b"moov"), None)
@@ -78,9 +78,13 @@ def _find_user_data(file: SeekableFile, udta: _Box) -> Iterator[Found]:
     for box in _boxes(file, udta.begin, udta.end):
         if box.kind == b"meta":
             yield from _find_items(file, box, "moov/udta/meta")
-        elif box.kind.upper() == AIGC.encode():
-            content = read_at(file, box.begin, min(box.end - box.begin, MAX_LABEL_BYTES + 1))
-            yield label("MP4 moov/udta/AIGC", content)
+        else:
+            name = box.kind.decode("latin-1")
+            value = read_at(file, box.begin, min(box.end - box.begin, MAX_LABEL_BYTES + 5))
+            if name.startswith("\xa9"):  # text of QuickTime, behind its length and language
+                value = value[4:]
+            if is_label(name, value):
+                yield label(f"MP4 moov/udta/{name}", value)
 
 
 def _find_items(file: SeekableFile, meta: _Box, where: str) -> Iterator[Found]:
@@ -135,18 +139,16 @@ def _item_edits(file: SeekableFile, moov: _Box, text: str) -> tuple[list[Edit], 
         return [_insert(udta.begin, _new_meta(new))], [moov, udta]
     begin = _meta_begin(file, meta)
     children = list(_boxes(file, begin, meta.end))
-    handler = next((box for box in children if box.kind == b"hdlr"), None)
-    if handler is None or read_at(file, handler.begin + 8, 4) != b"mdir":
-        raise UnsupportedFormatError(
-            "has metadata of QuickTime's kind", hint="write it anew without use_metadata_tags"
-        )
     ilst = next((box for box in children if box.kind == b"ilst"), None)
     if ilst is None:
         return [_insert(meta.end, _box(b"ilst", new))], [moov, udta, meta]
+    # FFmpeg can number the names of items and list them apart; the item `----` has its own.
+    keys = next((box for box in children if box.kind == b"keys"), None)
+    names = _key_names(file, keys) if keys else []
     old = [
         Edit(item.start, item.end, b"")
         for item in _boxes(file, ilst.begin, ilst.end)
-        if is_label(*_item(file, item, []))
+        if is_label(*_item(file, item, names))
     ]
     return [*old, _insert(ilst.end, new)], [moov, udta, meta, ilst]
 

@@ -111,6 +111,8 @@ def _read_head(file: SeekableFile) -> _Head | None:
             continue
         head.pages.append(page)
         content = read_at(file, page.begin, page.end - page.begin)
+        if len(content) < page.end - page.begin:
+            return None
         held += len(content)
         position = 0
         for length in page.lacing:

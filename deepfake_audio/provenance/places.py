@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._containers import SeekableFile
+from ..errors import CorruptAudioError
 
 MAX_LABEL_BYTES = 64 * 1024
 """A longer label is not read; those of the standard take some hundred bytes."""
@@ -14,10 +15,15 @@ MAX_TAG_BYTES = 32 * 1024**2
 """Tags with pictures are long; a longer one is not looked into."""
 
 MAX_ITEMS = 10_000
-"""Most chunks, boxes, frames or comments visited in one file; hostile ones have millions."""
+"""Most chunks, boxes, frames or comments visited in a row; hostile files have millions."""
+
+MAX_READS = 100_000
+"""Most pieces read in the search through one file, however they are nested."""
 
 AIGC = "AIGC"
 """The name of the field; GB 45438-2025, appendix E."""
+
+_MAX_POSITION = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,31 @@ class Found:
     value: bytes | str | None = None
 
 
+class Metered:
+    """A file that is given up as damaged once there were more reads than :data:`MAX_READS`."""
+
+    def __init__(self, file: SeekableFile) -> None:
+        self._file = file
+        self._left = MAX_READS
+
+    def read(self, count: int, /) -> bytes:
+        """Return up to `count` bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise CorruptAudioError("has too many parts", hint="write the file anew")
+        return self._file.read(count)
+
+    def seek(self, offset: int, /) -> int:
+        """Move to an absolute position."""
+        return self._file.seek(offset)
+
+
 def read_at(file: SeekableFile, position: int, count: int) -> bytes:
-    """Return up to `count` bytes from a position."""
+    """Return up to `count` bytes from a position, which may be absurd in a damaged file."""
+    if count <= 0 or position >= _MAX_POSITION:
+        return b""
     file.seek(position)
-    return file.read(count) if count > 0 else b""
+    return file.read(count)
 
 
 def label(where: str, value: bytes | str) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from ..report import Provenance
 from . import flac, id3, mp4, ogg, riff
 from .aigc import LabelReading, read_label
 from .manifest import read_manifest
-from .places import Found
+from .places import Found, Metered
 from .rhythm import RhythmListener
 
 Finder = Callable[[SeekableFile, int], Iterator[Found]]
@@ -34,6 +35,7 @@ STANDARD_PLACES = (
 )
 """Where labels belong; the first that is there counts."""
 
+_MAX_FOUND = 16
 _BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ
 
 
@@ -88,7 +90,8 @@ def search(file: SeekableFile, size: int, container: str) -> tuple[list[Found], 
     """Return what is in a file, and whether all of its tags could be read."""
     found: list[Found] = []
     try:
-        found += FINDERS[container](file, size) if container in FINDERS else ()
+        if container in FINDERS:
+            found += itertools.islice(FINDERS[container](Metered(file), size), _MAX_FOUND)
     except DeepfakeAudioError:
         return found, False
     return found, True

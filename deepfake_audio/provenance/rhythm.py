@@ -54,57 +54,52 @@ class RhythmListener:
 
     def __init__(self, channels: int) -> None:
         self._rest = np.zeros((channels, 0), np.float32)
-        self._bins: list[npt.NDArray[np.int16]] = []  # (channels, frames), -1 without a tone
-        self._power: list[Floats] = []
+        # For each channel and frame: the pitch as a bin, -1 without a tone; and the power.
+        self._bins: list[list[npt.NDArray[np.int16]]] = [[] for _ in range(channels)]
+        self._power: list[list[Floats]] = [[] for _ in range(channels)]
 
     def feed(self, samples: Floats) -> None:
         """Listen on; samples of shape (channels, samples) at 16 kHz."""
         sound = np.concatenate([self._rest, samples], axis=1)
         n_frames = max(0, (sound.shape[1] - _WINDOW) // _HOP + 1)
-        self._rest = sound[:, n_frames * _HOP :]
-        for first in range(0, n_frames, _CHUNK):
-            count = min(_CHUNK, n_frames - first)
-            part = sound[:, first * _HOP : (first + count - 1) * _HOP + _WINDOW]
-            windows = np.lib.stride_tricks.sliding_window_view(part, _WINDOW, axis=1)[:, ::_HOP]
-            bins, power = _tones(windows)
-            self._bins.append(bins)
-            self._power.append(power)
+        self._rest = sound[:, n_frames * _HOP :].copy()
+        if not n_frames:
+            return
+        views = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW, axis=1)[:, ::_HOP]
+        for channel, windows in enumerate(views):
+            for first in range(0, n_frames, _CHUNK):
+                bins, power = _tones(windows[first : first + _CHUNK])
+                self._bins[channel].append(bins)
+                self._power[channel].append(power)
 
     def found_s(self) -> float | None:
         """Return where the first rhythm begins, seconds from the start; None if there is none."""
-        if not self._bins:
-            return None
-        bins, power = np.concatenate(self._bins, axis=1), np.concatenate(self._power, axis=1)
         starts = [
             start
-            for channel_bins, channel_power in zip(bins, power, strict=True)
-            for start in _rhythms(list(_beeps(channel_bins)), channel_power)
+            for bins, power in zip(self._bins, self._power, strict=True)
+            if bins
+            for start in _rhythms(list(_beeps(np.concatenate(bins))), np.concatenate(power))
         ]
         return round(min(starts) * HOP_S, 2) if starts else None
 
 
 def _tones(windows: Floats) -> tuple[npt.NDArray[np.int16], Floats]:
-    """Return pitch (as a bin, -1 without a tone) and power of windows (channels, frames, 320)."""
+    """Return pitch (as a bin, -1 without a tone) and power of windows of shape (frames, 320)."""
     hann = np.hanning(_WINDOW).astype(np.float32)
-    spectrum = np.abs(np.fft.rfft(windows * hann, _FFT)) ** 2
-    spectrum = spectrum.astype(np.float32)
-    total = spectrum.sum(axis=2)
-    peak = spectrum.argmax(axis=2)
-    edges = np.pad(np.cumsum(spectrum, axis=2, dtype=np.float64), ((0, 0), (0, 0), (1, 0)))
-    low = np.clip(peak - _LOBE, 0, None)
-    high = np.clip(peak + _LOBE + 1, None, spectrum.shape[2])
-    lobe = np.take_along_axis(edges, high[..., None], 2) - np.take_along_axis(
-        edges, low[..., None], 2
-    )
-    power = np.mean(np.square(windows), axis=2)
-    is_tone = (lobe[..., 0] > _TONALITY * total) & (power > _POWER) & (peak >= _LOWEST_BIN)
+    spectrum = np.square(np.abs(np.fft.rfft(windows * hann, _FFT)))
+    peak = spectrum.argmax(axis=1)
+    low = np.maximum(peak - _LOBE, 0)
+    high = np.minimum(peak + _LOBE + 1, spectrum.shape[1])
+    up_to = np.pad(np.cumsum(spectrum, axis=1), ((0, 0), (1, 0)))
+    frames = np.arange(len(peak))
+    lobe = up_to[frames, high] - up_to[frames, low]
+    power = np.mean(np.square(windows), axis=1)
+    is_tone = (lobe > _TONALITY * up_to[:, -1]) & (power > _POWER) & (peak >= _LOWEST_BIN)
     return np.where(is_tone, peak, -1).astype(np.int16), power
 
 
 def _beeps(bins: npt.NDArray[np.int16]) -> Iterator[_Beep]:
     """Yield the stretches of at least three frames with one pitch."""
-    if not bins.size:
-        return
     edges = np.flatnonzero(np.abs(np.diff(bins.astype(np.int32))) > 1) + 1
     bounds = [0, *edges.tolist(), len(bins)]
     for start, end in itertools.pairwise(bounds):
@@ -141,7 +136,8 @@ def _is_ai(four: list[_Beep]) -> bool:
 
 
 def _stands_alone(four: list[_Beep], before: _Beep | None, behind: _Beep | None) -> bool:
-    apart = 2 * (four[0].end - four[0].start)
+    # What is hardly farther away than one letter from the other belongs to the same message.
+    apart = 1.5 * (four[2].start - four[1].end)
 
     def same_pitch(beep: _Beep) -> bool:
         return abs(beep.bin - four[0].bin) <= 1
