@@ -10,8 +10,16 @@ from functools import cache
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
-def sign(content: bytes, mime: str, source_type: str = "trainedAlgorithmicMedia") -> bytes:
-    """Return a file with a manifest that says how its content was made."""
+def sign(
+    content: bytes,
+    mime: str,
+    source_type: str = "trainedAlgorithmicMedia",
+    ocsp_url: str | None = None,
+) -> bytes:
+    """Return a file with a manifest that says how its content was made.
+
+    The certificate can name an address that says whether it was revoked.
+    """
     import c2pa
 
     action = {"action": "c2pa.created", "digitalSourceType": IPTC + source_type}
@@ -19,7 +27,7 @@ def sign(content: bytes, mime: str, source_type: str = "trainedAlgorithmicMedia"
         "claim_generator_info": [{"name": "Voice Maker", "version": "2.0"}],
         "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
     }
-    chain, key = _certificates()
+    chain, key = _certificates(ocsp_url)
     info = c2pa.C2paSignerInfo(b"es256", chain, key, None)
     out = io.BytesIO()
     with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
@@ -28,12 +36,12 @@ def sign(content: bytes, mime: str, source_type: str = "trainedAlgorithmicMedia"
 
 
 @cache
-def _certificates() -> tuple[bytes, bytes]:
+def _certificates(ocsp_url: str | None) -> tuple[bytes, bytes]:
     """Return a chain of two certificates and the key of the first, as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
     now = datetime.datetime.now(datetime.UTC)
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
@@ -71,6 +79,13 @@ def _certificates() -> tuple[bytes, bytes]:
         if not is_root:
             purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
             builder = builder.add_extension(purposes, critical=False)
+        if ocsp_url:
+            place = x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(ocsp_url)
+            )
+            builder = builder.add_extension(
+                x509.AuthorityInformationAccess([place]), critical=False
+            )
         certificates.append(builder.sign(keys[0], hashes.SHA256()))
     chain = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in reversed(certificates))
     key = keys[1].private_bytes(

@@ -23,6 +23,7 @@ _C2PA_PURPOSES = (b"manifest", b"original", b"update")
 _ITUNES = b"com.apple.iTunes"
 _MAX_INDEX_BYTES = 64 * 1024**2
 _ADDRESSES = {b"stco": ">u4", b"co64": ">u8"}
+_ENCRYPTED = b"saio"  # has addresses, too, of a kind that is not moved here
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def edits(file: SeekableFile, size: int, text: str) -> list[Edit]:
     CorruptAudioError
         If the file has no index, or one that cannot be read.
     UnsupportedFormatError
-        If the file is in fragments, or has no room for larger numbers.
+        If the file is in fragments or encrypted, or has no room for larger numbers.
     """
     top = list(_boxes(file, 0, size))
     moov = next((box for box in top if box.kind == b"moov"), None)
@@ -167,6 +168,8 @@ def _resized(file: SeekableFile, box: _Box, growth: int) -> Edit:
 def _moved_addresses(file: SeekableFile, moov: _Box, growth: int) -> Iterator[Edit]:
     """Yield the tables of addresses behind the index, moved by its growth."""
     for table in _address_tables(file, moov):
+        if table.kind == _ENCRYPTED:
+            raise UnsupportedFormatError("is encrypted", hint="label it before it is")
         kind = np.dtype(_ADDRESSES[table.kind])
         content = read_at(file, table.begin + 8, table.end - table.begin - 8)
         count = int.from_bytes(read_at(file, table.begin + 4, 4), "big")
@@ -187,7 +190,7 @@ def _moved_addresses(file: SeekableFile, moov: _Box, growth: int) -> Iterator[Ed
 
 def _address_tables(file: SeekableFile, moov: _Box) -> Iterator[_Box]:
     boxes = [box for box in _boxes(file, moov.begin, moov.end) if box.kind == b"trak"]
-    for kinds in ((b"mdia",), (b"minf",), (b"stbl",), tuple(_ADDRESSES)):
+    for kinds in ((b"mdia",), (b"minf",), (b"stbl",), (*_ADDRESSES, _ENCRYPTED)):
         boxes = [
             child
             for box in boxes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -13,6 +14,7 @@ import mutagen.flac
 import mutagen.id3
 import mutagen.oggvorbis
 import pytest
+import soundfile
 from audio_files import encode, speech_like
 from labelled_files import (
     FIELDS,
@@ -204,6 +206,7 @@ def test_a_link_leads_to_the_labelled_file(tmp_path: Path) -> None:
 
 BAD = {
     "streamed.wav": recording("wav")[:40] + b"\xff" * 4 + recording("wav")[44:],
+    "piped.wav": recording("wav")[:40] + bytes(4) + bytes(len(recording("wav")) - 44),
     "cut.wav": recording("wav")[:-1000],
     "cut.m4a": recording("m4a")[:-1000],
     "nothing.mp4": b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08free",
@@ -226,7 +229,14 @@ def test_files_that_take_no_label(tmp_path: Path) -> None:
     old_tag.write_bytes(b"ID3\2\0\0\0\0\0\x0aTT2\0\0\2\0x\0\0" + recording("mp3"))
     aiff = tmp_path / "a.aiff"
     aiff.write_bytes(encode(speech_like(1.0, RATE_HZ), RATE_HZ, "AIFF"))
-    for path in (fragments, old_tag, aiff):
+    big_endian = tmp_path / "rifx.wav"
+    rifx = io.BytesIO()
+    soundfile.write(rifx, speech_like(1.0, RATE_HZ), RATE_HZ, format="WAV", endian="BIG")
+    big_endian.write_bytes(rifx.getvalue())
+    assert rifx.getvalue().startswith(b"RIFX")
+    encrypted = tmp_path / "encrypted.m4a"
+    encrypted.write_bytes(recording("m4a").replace(b"stts", b"saio"))
+    for path in (fragments, old_tag, aiff, big_endian, encrypted):
         with pytest.raises(UnsupportedFormatError, match=path.name):
             write_label(path, LABEL)
 

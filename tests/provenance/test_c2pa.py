@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,38 @@ def test_manifests_are_read_and_verified(kind: str, monkeypatch: pytest.MonkeyPa
 def test_a_recording_of_the_world_is_not_generated() -> None:
     found = manifest(sign(recording("wav"), "audio/wav", "digitalCapture"))
     assert (found["source_types"], found["says"]) == (["digitalCapture"], None)
+
+
+@needs_c2pa
+def test_nothing_is_fetched() -> None:
+    import c2pa
+
+    asked: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        content = sign(recording("wav"), "audio/wav", ocsp_url=url)
+        asked.clear()
+        assert manifest(content)["state"] == "Valid"
+        assert asked == []
+        # The same file, where the library may ask.
+        with (
+            c2pa.Context.from_dict({"verify": {"ocsp_fetch": True}}) as context,
+            c2pa.Reader("audio/wav", io.BytesIO(content), context=context),
+        ):
+            assert asked
+        server.shutdown()
 
 
 @needs_c2pa
