@@ -16,6 +16,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Self
 
+from .labels import Claim, Provenance, printable
+
+__all__ = [
+    "SCHEMA", "VERDICT_COLOURS", "Claim", "InputInfo", "ModelInfo", "PolicyInfo", "Provenance",
+    "Reason", "Report", "Segment", "Timing", "Verdict", "describe_policy", "json_schema",
+    "printable",
+]  # fmt: skip
+
 SCHEMA = "deepfake_audio.report/1"
 
 
@@ -110,68 +118,6 @@ class ModelInfo:
     def __str__(self) -> str:
         """Return name, version and the start of the hash."""
         return f"{self.name} {self.version} ({self.sha256[:8]})"
-
-
-class Claim(StrEnum):
-    """What a label says of the content, in the three grades of the Labelling Measures, article 6.
-
-    ``is_generated`` (属于): the metadata say that it is content generated or synthesised by AI
-    (人工智能生成合成内容). ``may_be`` (可能为): they do not, but the user who published it does.
-    ``suspected`` (疑似): neither does, but traces were detected.
-    """
-
-    IS_GENERATED = "is_generated"
-    MAY_BE = "may_be"
-    SUSPECTED = "suspected"
-
-    @property
-    def phrase(self) -> str:
-        """The claim as words."""
-        return _CLAIMS[self]
-
-
-_CLAIMS = {
-    Claim.IS_GENERATED: "is generated",
-    Claim.MAY_BE: "may be generated",
-    Claim.SUSPECTED: "suspected to be generated",
-}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What labels inside the file claim; beside the score, never part of it.
-
-    Attributes
-    ----------
-    aigc : dict or None
-        AIGC label of GB 45438-2025: what it ``says`` (a :class:`Claim` or None), ``where`` it is,
-        its ``fields`` as found, and ``deviations`` from the standard.
-    c2pa : dict or None
-        C2PA manifest; see :func:`deepfake_audio.provenance.manifest.read_manifest`.
-    rhythm_s : float or None
-        Where the audible label (short-long, short-short) begins, seconds.
-    read : bool
-        Labels were looked for, and all tags could be read; if not, None says nothing.
-    """
-
-    aigc: dict[str, Any] | None = None
-    c2pa: dict[str, Any] | None = None
-    rhythm_s: float | None = None
-    read: bool = False
-
-    def phrases(self) -> list[str]:
-        """Return what was found, each label in a few words."""
-        found = []
-        if self.aigc is not None:
-            says = self.aigc["says"]
-            found.append(f"AIGC: {Claim(says).phrase if says else 'unreadable'}")
-        if self.c2pa is not None:
-            says = self.c2pa["says"]
-            about = f", {Claim(says).phrase}" if says else ""
-            found.append(f"C2PA: {self.c2pa['state'].lower()}{about}")
-        if self.rhythm_s is not None:
-            found.append(f"audible label at {self.rhythm_s:.1f} s")
-        return found
 
 
 @dataclass(frozen=True)
@@ -280,7 +226,7 @@ class Report:
         if self.warnings:
             parts.append(f"[{', '.join(self.warnings)}]")
         if labels := self.provenance.phrases():
-            parts.append(printable(f"<{'; '.join(labels)}>"))
+            parts.append(f"<{'; '.join(labels)}>")
         return "  ".join(parts)
 
     def __str__(self) -> str:
@@ -301,7 +247,7 @@ class Report:
         lines.append(f"  heard      {self._heard()}")
         if self.warnings:
             lines.append(f"  warnings   {', '.join(self.warnings)}")
-        lines += [f"  labels     {printable(line)}" for line in _label_lines(self.provenance)]
+        lines += [f"  labels     {line}" for line in self.provenance.lines()]
         lines.append(f"  model      {self.model}")
         return lines
 
@@ -346,23 +292,6 @@ VERDICT_COLOURS = {
 """One colour a verdict, legible on white; wherever a verdict is drawn."""
 
 
-def _label_lines(found: Provenance) -> list[str]:
-    """Say what labels claim, and how far they can be believed."""
-    lines = found.phrases()
-    if not lines:
-        return ["none found"] if found.read else []
-    at = 0
-    if found.aigc is not None:
-        deviations = found.aigc["deviations"]
-        lines[at] += f" ({found.aigc['where']})"
-        lines[at] += f"; deviates: {', '.join(deviations)}" if deviations else ""
-        at += 1
-    if found.c2pa is not None:
-        known = [found.c2pa[key] for key in ("generator", "signer", "problem") if found.c2pa[key]]
-        lines[at] += f" ({', '.join([*known, found.c2pa['where']])})"
-    return lines
-
-
 def describe_policy(policy: PolicyInfo) -> str:
     """Say what the threshold is and what it costs on genuine speech."""
     text = f"{policy.threshold:g} ({policy.name})"
@@ -370,14 +299,6 @@ def describe_policy(policy: PolicyInfo) -> str:
         return text + ": false-positive rate not measured"
     per_hundred = f"{100 * policy.expected_fpr:.1f}".removesuffix(".0")
     return f"{text}: flags about {per_hundred} in 100 genuine clips of the calibration set"
-
-
-def printable(text: str) -> str:
-    """Escape line breaks, control characters and lone surrogates, which file names may hold."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
 
 
 @cache

@@ -4,7 +4,7 @@ AIGC labels (GB 45438-2025), C2PA manifests and the audible rhythm of a label ar
 :func:`read_provenance`; :func:`write_label` writes an AIGC label without touching the audio.
 """
 
-from ..report import Claim
+from ..labels import Claim
 from .aigc import AigcLabel
 from .labelling import undo_label, write_label
 from .reading import read_provenance

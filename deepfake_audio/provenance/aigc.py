@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LabelError
-from ..report import Claim
+from ..labels import Claim
 from .places import AIGC
 
 CLAIMS = {"1": Claim.IS_GENERATED, "2": Claim.MAY_BE, "3": Claim.SUSPECTED}

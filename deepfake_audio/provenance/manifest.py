@@ -11,7 +11,7 @@ import json
 from typing import Any, cast
 
 from .._containers import SeekableFile
-from ..report import Claim
+from ..labels import Claim
 from .places import Found
 
 MAX_MANIFEST_BYTES = 16 * 1024**2

@@ -12,7 +12,7 @@ from .._sources import Deadline, display_name, open_source
 from ..audio import AudioSource, LongAudio, begin
 from ..config import SAMPLE_RATE_HZ, Limits
 from ..errors import DeepfakeAudioError, UnsupportedFormatError
-from ..report import Provenance
+from ..labels import Provenance
 from . import flac, id3, mp4, ogg, riff
 from .aigc import LabelReading, read_label
 from .manifest import read_manifest
