@@ -273,10 +273,14 @@ def _with_provenance(
             yield result
             continue
         try:
-            yield result.with_provenance(read_provenance(source, name=result.input.name))
+            labels = read_provenance(source, name=result.input.name)
         except DeepfakeAudioError as error:
             say(f"{error}; labels not read")
             yield result
+            continue
+        if not labels.read:
+            say(f"{result.input.name}: its tags are damaged; labels may be missing")
+        yield result.with_provenance(labels)
 
 
 def _write(

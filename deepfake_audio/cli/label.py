@@ -26,7 +26,9 @@ def label(
     file: Annotated[Path, typer.Argument(help="A WAV, MP3, FLAC, Ogg, M4A or MP4 file.")],
     label: Annotated[
         LabelName | None,
-        typer.Option(help="What is said: it is generated, may be, or is suspected to be."),
+        typer.Option(
+            help="It is generated, may be, or is suspected to be; not needed if labelled already."
+        ),
     ] = None,
     producer: Annotated[str, typer.Option(help="Name or code of who generated it.")] = "",
     produce_id: Annotated[str, typer.Option(help="Number the producer gave it.")] = "",
@@ -51,19 +53,17 @@ def label(
     use_utf8()
     if undo + in_place + (out is not None) != 1:
         raise typer.BadParameter("choose one", param_hint="--out, --in-place, --undo")
-    if not undo and label is None:
-        raise typer.BadParameter("say what the label says", param_hint="--label")
     with errors_end_the_command():
         from ..provenance import AigcLabel, undo_label, write_label
 
-        if undo or label is None:
+        if undo:
             undo_label(file)
             say("restored, byte for byte")
             typer.echo(file)
             return
+        claim = _NUMBERS[label] if label else ""
         wanted = AigcLabel(
-            _NUMBERS[label], producer, produce_id, reserved_code1, propagator, propagate_id,
-            reserved_code2,
+            claim, producer, produce_id, reserved_code1, propagator, propagate_id, reserved_code2
         )  # fmt: skip
         written = write_label(file, wanted, out=out)
         if written.has_manifest:

@@ -50,7 +50,7 @@ class AigcLabel:
     Attributes
     ----------
     label : str
-        "1", "2" or "3"; see :data:`CLAIMS`.
+        "1", "2" or "3", see :data:`CLAIMS`; "" to keep the claim of a label that is there.
     content_producer, produce_id : str
         Name or code of the service that generated the content, and its number for it.
     reserved_code1 : str
@@ -158,7 +158,8 @@ def merge_label(existing: AigcLabel | None, new: AigcLabel) -> AigcLabel:
                 f"already labelled with another {key}, {_quoted(there)}",
                 hint="what a producer has written is not replaced",
             )
-    if new.label > existing.label:
+    claim = new.label or existing.label
+    if claim > existing.label:
         raise LabelError(
             f"already labelled {CLAIMS[existing.label].phrase}",
             hint="a label may become stronger, not weaker",
@@ -166,7 +167,7 @@ def merge_label(existing: AigcLabel | None, new: AigcLabel) -> AigcLabel:
     spread = bool(new.content_propagator or new.propagate_id or new.reserved_code2)
     latest = new if spread else existing
     return AigcLabel(
-        new.label,
+        claim,
         existing.content_producer or new.content_producer,
         existing.produce_id or new.produce_id,
         existing.reserved_code1 or new.reserved_code1,

@@ -147,6 +147,8 @@ def _write(file: BinaryIO, source: Path, target: Path, label: AigcLabel) -> Writ
 
 def _checked(label: AigcLabel) -> str:
     """Return the text of a label; raise LabelError if it does not say what the law asks for."""
+    if not label.label:
+        raise LabelError("has no label yet", hint="say what the new one says: 1, 2 or 3")
     if label.label not in CLAIMS:
         raise LabelError(f"no such label, {label.label!r}", hint='"1", "2" and "3" are known')
     produced = label.content_producer and label.produce_id

@@ -17,6 +17,7 @@ from deepfake_audio import provenance
 from deepfake_audio.cli import detect as detect_module
 from deepfake_audio.cli.tools import app
 from deepfake_audio.errors import AudioError
+from deepfake_audio.provenance import places
 from deepfake_audio.report import json_schema
 
 MakeWav = Callable[..., Path]
@@ -69,7 +70,6 @@ def test_a_copy_with_all_fields(tmp_path: Path) -> None:
     [
         ("--label", "is", *SPREAD),
         ("--label", "is", *SPREAD, "--in-place", "--out", "x"),
-        (*SPREAD, "--in-place"),
         ("--label", "perhaps", *SPREAD, "--in-place"),
         ("--undo", "--in-place"),
     ],
@@ -88,7 +88,27 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         assert result.exit_code == 4
         [line] = result.stderr.splitlines()
         assert line.startswith(f"{path}: ")
-    assert label(save(tmp_path, "wav"), "--label", "is", "--in-place").exit_code == 4
+    path = save(tmp_path, "wav")
+    assert label(path, "--label", "is", "--in-place").exit_code == 4
+    assert "has no label yet" in label(path, *SPREAD, "--in-place").stderr
+
+
+def test_a_platform_adds_its_elements_to_whatever_is_there(tmp_path: Path) -> None:
+    path = save(tmp_path, "ogg")
+    write_with_mutagen(path, TEXT)
+    result = label(path, *SPREAD, "--in-place")
+    assert result.exit_code == 0
+    expected = {**FIELDS, "ContentPropagator": "Q", "PropagateID": "9", "ReservedCode2": ""}
+    assert json.loads(read_with_ffmpeg(path) or "")["AIGC"] == expected
+
+
+def test_damaged_tags_are_told(speech_wav: MakeWav, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = speech_wav("a.wav", 2)
+    monkeypatch.setattr(places, "MAX_READS", 1)
+    result = detect(path, "--provenance", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == f"{path}: its tags are damaged; labels may be missing\n"
+    assert not json.loads(result.stdout)[0]["provenance"]["read"]
 
 
 def test_detect_shows_labels(speech_wav: MakeWav, tmp_path: Path) -> None:
