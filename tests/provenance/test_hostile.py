@@ -155,13 +155,23 @@ HOSTILE = {
 }  # fmt: skip
 
 
+class CountingFile(io.BytesIO):
+    reads = 0
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        self.reads += 1
+        return super().read(count)
+
+
 @pytest.mark.parametrize("about", HOSTILE)
 def test_hostile_files_do_not_keep_us(about: str) -> None:
     container, content = HOSTILE[about]
     began = time.monotonic()
-    found, _ = search(io.BytesIO(content), len(content), container)
+    file = CountingFile(content)
+    found, _ = search(file, len(content), container)
     best_label(found)
     assert len(found) <= 16
+    assert file.reads <= 100_000
     assert time.monotonic() - began < 5  # far from it; there to catch a loop without end
 
 

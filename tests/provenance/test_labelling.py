@@ -29,6 +29,7 @@ from labelled_files import (
     save,
     write_with_mutagen,
 )
+from mutagen.ogg import OggPage
 
 from deepfake_audio.errors import CorruptAudioError, LabelError, UnsupportedFormatError
 from deepfake_audio.provenance import AigcLabel, labelling, read_provenance, undo_label, write_label
@@ -81,6 +82,32 @@ def test_long_labels(kind: str, tmp_path: Path) -> None:
     assert path.read_bytes() == long_file
     undo_label(path)
     assert path.read_bytes() == recording(kind)
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus", "ffmpeg.ogg"])
+def test_pages_of_ogg_are_numbered_and_sealed(kind: str, tmp_path: Path) -> None:
+    path = save(tmp_path, kind)
+    for length in (60_000, 10):
+        label = AigcLabel("3", content_propagator="x" * length, propagate_id="1")
+        write_label(path, label)
+        content, position, number = path.read_bytes(), 0, 0
+        with path.open("rb") as file:
+            while position < len(content):
+                page = OggPage(file)
+                assert page.sequence == number
+                # mutagen makes the checksum anew.
+                assert page.write() == content[position : position + page.size]
+                position, number = position + page.size, number + 1
+
+
+@pytest.mark.parametrize("kind", ["wav", "odd.wav", "rf64"])
+def test_size_of_riff(kind: str, tmp_path: Path) -> None:
+    path = save(tmp_path, kind)
+    for length in (1, 2):
+        write_label(path, AigcLabel("3", content_propagator="x" * length, propagate_id="1"))
+        content = path.read_bytes()
+        stated = content[20:28] if kind == "rf64" else content[4:8]
+        assert int.from_bytes(stated, "little") == len(content) - 8
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "rf64"])
