@@ -16,6 +16,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Self
 
+from .labels import Claim, Provenance, printable
+
+__all__ = [
+    "SCHEMA", "VERDICT_COLOURS", "Claim", "InputInfo", "ModelInfo", "PolicyInfo", "Provenance",
+    "Reason", "Report", "Segment", "Timing", "Verdict", "describe_policy", "json_schema",
+    "printable",
+]  # fmt: skip
+
 SCHEMA = "deepfake_audio.report/1"
 
 
@@ -113,14 +121,6 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What labels inside the file claim; beside the score, never part of it."""
-
-    aigc: dict[str, Any] | None = None
-    c2pa: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
 class Timing:
     """Milliseconds spent on this input."""
 
@@ -211,6 +211,10 @@ class Report:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a {SCHEMA} object: {error}") from error
 
+    def with_provenance(self, found: Provenance) -> Self:
+        """Return the report with labels beside the verdict, which stays as it is."""
+        return dataclasses.replace(self, provenance=found)
+
     def summary(self) -> str:
         """Return the report in one line, without the file name."""
         parts = [f"{self.verdict.phrase:<16}"]
@@ -221,6 +225,8 @@ class Report:
         parts.append(f"{self.input.speech_s:.1f} s speech")
         if self.warnings:
             parts.append(f"[{', '.join(self.warnings)}]")
+        if labels := self.provenance.phrases():
+            parts.append(f"<{'; '.join(labels)}>")
         return "  ".join(parts)
 
     def __str__(self) -> str:
@@ -241,6 +247,7 @@ class Report:
         lines.append(f"  heard      {self._heard()}")
         if self.warnings:
             lines.append(f"  warnings   {', '.join(self.warnings)}")
+        lines += [f"  labels     {line}" for line in self.provenance.lines()]
         lines.append(f"  model      {self.model}")
         return lines
 
@@ -292,14 +299,6 @@ def describe_policy(policy: PolicyInfo) -> str:
         return text + ": false-positive rate not measured"
     per_hundred = f"{100 * policy.expected_fpr:.1f}".removesuffix(".0")
     return f"{text}: flags about {per_hundred} in 100 genuine clips of the calibration set"
-
-
-def printable(text: str) -> str:
-    """Escape line breaks, control characters and lone surrogates, which file names may hold."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
 
 
 @cache

@@ -11,6 +11,7 @@ from deepfake_audio.report import (
     InputInfo,
     ModelInfo,
     PolicyInfo,
+    Provenance,
     Reason,
     Report,
     Segment,
@@ -34,7 +35,7 @@ DESIGNED = {
         {"channel": 0, "start_s": 0.0, "end_s": 4.0, "p_synthetic": 0.98, "llr_synthetic": 3.9},
         {"channel": 1, "start_s": 0.0, "end_s": 4.0, "p_synthetic": 0.5, "llr_synthetic": 0.0},
     ],
-    "provenance": {"aigc": None, "c2pa": None},
+    "provenance": {"aigc": None, "c2pa": None, "rhythm_s": None, "read": False},
     "model": {"name": "default", "version": "1.0.0", "sha256": "ab" * 32},
     "timing_ms": {"decode": 9, "score": 10},
 }  # fmt: skip
@@ -142,6 +143,62 @@ def test_own_threshold_promises_no_rate() -> None:
     text = str(make(policy=PolicyInfo("custom", 0.7, None, 0.5)))
     assert "not measured" in text
     assert "in 100" not in text
+
+
+FOUND = Provenance(
+    aigc={
+        "says": "may_be", "where": "RIFF chunk AIGC", "fields": {"Label": "2"},
+        "deviations": ['unknown key "<b>\x1b"'],
+    },
+    c2pa={
+        "where": "RIFF chunk C2PA", "n_bytes": 9, "state": "Valid", "problem": None,
+        "generator": "G 1", "signer": "S", "source_types": ["trainedAlgorithmicMedia"],
+        "says": "is_generated",
+    },
+    rhythm_s=0.25,
+    read=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("found", [FOUND, Provenance(read=True), Provenance(rhythm_s=1.0)])
+def test_labels_stand_beside_the_verdict(found: Provenance) -> None:
+    report = make().with_provenance(found)
+    jsonschema.validate(report.to_dict(), json_schema())
+    assert Report.from_dict(json.loads(report.to_json())) == report
+    assert dataclasses.replace(report, provenance=Provenance()) == make()
+
+
+def test_labels_in_text() -> None:
+    assert "labels" not in str(make())
+    assert "labels     none found" in str(make().with_provenance(Provenance(read=True)))
+    report = make().with_provenance(FOUND)
+    text = str(report)
+    assert (
+        'labels     AIGC: may be generated (RIFF chunk AIGC); deviates: unknown key "<b>\\x1b"\n'
+        in text
+    )
+    assert "labels     C2PA: valid, is generated (G 1, S, RIFF chunk C2PA)\n" in text
+    assert "labels     audible label at 0.2 s\n" in text
+    summary = "<AIGC: may be generated; C2PA: valid, is generated; audible label at 0.2 s>"
+    assert report.summary().endswith(summary)
+    assert "<b>" not in report._repr_html_().replace("<b style", "")
+    unreadable = Provenance(aigc={**FOUND.aigc, "says": None}) if FOUND.aigc else FOUND
+    assert unreadable.phrases() == ["AIGC: unreadable"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"aigc": {"says": "yes"}},
+        {"aigc": {**(FOUND.aigc or {}), "says": "yes"}},
+        {"c2pa": {**(FOUND.c2pa or {}), "says": "may_be"}},
+        {"rhythm_s": -1},
+    ],
+)
+def test_schema_knows_what_labels_say(broken: dict[str, Any]) -> None:
+    report = make().with_provenance(dataclasses.replace(FOUND, **broken))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report.to_dict(), json_schema())
 
 
 def named(name: str) -> Report:

@@ -21,6 +21,7 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .label import label
 from .robustness import robustness
 from .score import score
 from .serve import audit_app, feedback_app, keys_app, serve
@@ -42,6 +43,7 @@ app.command()(serve)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
+app.command()(label)
 
 
 TEST_FIGURES = "test.json"
