@@ -83,7 +83,7 @@ class Judge:
             warnings.append("mixed_segments")
             if verdict is Verdict.LIKELY_AUTHENTIC:
                 verdict = Verdict.UNCERTAIN  # much genuine speech does not clear the rest
-        novelty = None if p is None else self._novelty(score)
+        novelty = self._novelty(score) if reason is None else None  # short ones always look odd
         if novelty is not None and novelty >= UNKNOWN_SOURCE:
             warnings.append("unknown_source")
         too_novel = policy.max_novelty is not None and (novelty or 0) > policy.max_novelty

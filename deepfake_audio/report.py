@@ -162,7 +162,7 @@ class Report:
         What it took.
     novelty : float or None
         Share of the model's calibration recordings that are less far from the speech it learned
-        from; see :mod:`deepfake_audio.novelty`. None without speech, or if the model cannot tell.
+        from; see :mod:`deepfake_audio.novelty`. None if inconclusive, or if the model cannot tell.
     """
 
     input: InputInfo
@@ -215,7 +215,7 @@ class Report:
                 model=ModelInfo(**values["model"]),
                 timing_ms=Timing(**values["timing_ms"]),
                 provenance=Provenance(**values["provenance"]),
-                novelty=values.get("novelty"),  # reports before 1.2.1 have none
+                novelty=values.get("novelty"),  # older reports have none
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a {SCHEMA} object: {error}") from error

@@ -21,6 +21,7 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .monitor import monitor
 from .robustness import robustness
 from .score import score
 from .train import train
@@ -37,6 +38,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(score)
 app.command()(robustness)
+app.command()(monitor)
 
 
 TEST_FIGURES = "test.json"
@@ -82,7 +84,7 @@ def export(
 
     with errors_end_the_command():
         difference = export_onnx(load_checkpoint(model), out)
-    say(f"largest difference of a logit to torch in fp32: {difference:.1e}")
+    say(f"largest difference of an output to torch in fp32: {difference:.1e}")
     typer.echo(out)
 
 
