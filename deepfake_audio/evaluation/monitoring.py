@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import random
 from array import array
 from collections import Counter
@@ -45,6 +46,7 @@ MIXES = ("verdict", "format", "sample_rate_hz", "channels")
 _PERMUTATIONS = 9_999
 _PSI_BINS = 10
 _KINDS_SHOWN = 3
+_MAX_KINDS = 50  # of a mix; rarer ones count as one
 
 Floats = NDArray[np.float64]
 
@@ -221,9 +223,8 @@ class Reviewing:
         if row.novelty is not None and row.verdict != Verdict.LIKELY_SYNTHETIC:
             self._best["novel"].offer(row.novelty, row)
         if row.p_synthetic is not None and row.threshold is not None:
-            p, cut = np.clip([row.p_synthetic, row.threshold], 1e-9, 1 - 1e-9)
-            odds = np.log(p / (1 - p)) - np.log(cut / (1 - cut))
-            self._best["near threshold"].offer(-abs(float(odds)), row)
+            apart = _log_odds(row.p_synthetic) - _log_odds(row.threshold)
+            self._best["near threshold"].offer(-abs(apart), row)
 
     def chosen(self) -> tuple[Candidate, ...]:
         """Return each recording once, for the first reason that it was chosen for."""
@@ -308,7 +309,10 @@ def _compare(
     for name in MIXES:
         if before.mixes[name] and now.mixes[name]:
             yield name, *mix_shift(before.mixes[name], now.mixes[name], rng)
+    told = all(population.numbers["novelty"] for population in (before, now))
     for name in sorted(before.shares | now.shares):
+        if name == "unknown_source" and not told:
+            continue
         one, other = ({True: p.shares[name], False: p.size - p.shares[name]} for p in (before, now))
         shift, psi, p_value, _ = mix_shift(one, other, rng)
         words = f"{100 * one[True] / before.size:.1f} % -> {100 * other[True] / now.size:.1f} %"
@@ -344,9 +348,16 @@ def mix_shift(
     words : str
         The kinds that moved most.
     """
-    kinds = sorted(set(reference) | set(current), key=str)
-    old = np.array([reference.get(kind, 0) for kind in kinds], dtype=np.int64)
-    new = np.array([current.get(kind, 0) for kind in kinds], dtype=np.int64)
+    pooled_counts = Counter(reference) + Counter(current)
+    kinds = sorted((kind for kind, _ in pooled_counts.most_common(_MAX_KINDS)), key=str)
+    old, new = (
+        np.array([side.get(kind, 0) for kind in kinds], dtype=np.int64)
+        for side in (reference, current)
+    )
+    if len(pooled_counts) > _MAX_KINDS:
+        old = np.append(old, sum(reference.values()) - old.sum())
+        new = np.append(new, sum(current.values()) - new.sum())
+        kinds.append("others")
     moved = new / new.sum() - old / old.sum()
     shift = float(np.abs(moved).sum() / 2)
     # Labels dealt out anew: how many of each kind would the current side get?
@@ -362,6 +373,11 @@ def mix_shift(
         for i in most
     )
     return shift, _psi(old, new), p_value, words
+
+
+def _log_odds(p: float) -> float:
+    p = min(max(p, 1e-9), 1 - 1e-9)
+    return math.log(p / (1 - p))
 
 
 def _psi(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:

@@ -153,6 +153,13 @@ def test_a_mix_shift_is_a_share_and_has_no_direction(one, other) -> None:
         assert (shift, p) == (0, 1)
 
 
+def test_rare_kinds_count_as_one() -> None:
+    many = {f"kind {i}": 1 + (i < 50) for i in range(5000)}
+    shift, _, _, words = mix_shift(many, {"kind 1": 10}, np.random.default_rng(0))
+    assert shift == pytest.approx(1 - 2 / 5050)
+    assert "others 98 % -> 0 %" in words
+
+
 def test_review_takes_the_novel_the_close_and_some_by_lot() -> None:
     reports = make_reports(200)
     found = monitor(rows(reports), rows(reports), sample=9, seed=3).review
