@@ -1,33 +1,29 @@
 """A day's reports against a reference: what has shifted, and which recordings to listen to.
 
 Nobody tells a detector in service which of its verdicts were right. What can be seen without
-labels is whether what comes in, and what is said about it, is still what it was. Numbers are held
-against each other by the two-sample Kolmogorov-Smirnov statistic, mixes by the share that has
-moved (total variation); both lie between 0 and 1 and are called ``shift`` here. A p-value says
-whether chance explains it, taking recordings for independent: many of one call or one speaker are
-not, and then chance explains more.
+labels is whether what comes in, and what is said about it, is still what it was. A p-value says
+whether chance explains a shift, taking recordings for independent: many of one call or one speaker
+are not, and then chance explains more.
 
 Reports know no language, so that a change of languages shows only in scores and novelty.
 """
 
 from __future__ import annotations
 
-import heapq
 import json
-import math
-import random
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..report import Verdict, printable
 from .report_files import FAILED, ReportRow
+from .reviewing import Candidate, Reviewing
+from .shifts import Difference, holm, mix_shift, number_shift
 
 SCHEMA = "deepfake_audio.monitoring/1"
 
@@ -42,13 +38,6 @@ NUMBERS = ("llr_synthetic", "novelty", "duration_s", "speech_s")
 
 MIXES = ("verdict", "format", "sample_rate_hz", "channels")
 """Properties of a report that are compared as mixes."""
-
-_PERMUTATIONS = 9_999
-_PSI_BINS = 10
-_KINDS_SHOWN = 3
-_MAX_KINDS = 50  # of a mix; rarer ones count as one
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,27 +68,6 @@ class Shift:
     p_value: float
     shifted: bool
     words: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A recording that is worth listening to.
-
-    Attributes
-    ----------
-    why : {"novel", "near threshold", "random"}
-    name, where : str
-        Of the recording, and file and line of its report.
-    verdict : str
-    p_synthetic, novelty : float or None
-    """
-
-    why: str
-    name: str
-    where: str
-    verdict: str
-    p_synthetic: float | None
-    novelty: float | None
 
 
 @dataclass(frozen=True)
@@ -178,70 +146,6 @@ class Population:
         }
 
 
-class _Best:
-    """The rows of highest rank among many."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._heap: list[tuple[float, int, ReportRow]] = []
-        self._seen = 0
-
-    def offer(self, rank: float, row: ReportRow) -> None:
-        self._seen += 1
-        heapq.heappush(self._heap, (rank, -self._seen, row))
-        if len(self._heap) > self._count:
-            heapq.heappop(self._heap)
-
-    def __iter__(self) -> Iterator[ReportRow]:
-        return (row for *_, row in sorted(self._heap, key=lambda entry: entry[:2], reverse=True))
-
-
-class Reviewing:
-    """Chooses what to listen to: a third novel, a third near the threshold, the rest by lot.
-
-    Novel ones are those with the highest novelty among recordings that were let pass; what was
-    flagged is looked at anyway.
-
-    Parameters
-    ----------
-    count : int
-        How many to choose.
-    seed : int
-        Of the lot.
-    """
-
-    def __init__(self, count: int, seed: int = 0) -> None:
-        self._count = count
-        self._lot = random.Random(seed)
-        self._best = {why: _Best(count) for why in ("novel", "near threshold", "random")}
-
-    def offer(self, row: ReportRow) -> None:
-        """Take in one report."""
-        if row.verdict in (FAILED, Verdict.INCONCLUSIVE):
-            return
-        self._best["random"].offer(self._lot.random(), row)
-        if row.novelty is not None and row.verdict != Verdict.LIKELY_SYNTHETIC:
-            self._best["novel"].offer(row.novelty, row)
-        if row.p_synthetic is not None and row.threshold is not None:
-            apart = _log_odds(row.p_synthetic) - _log_odds(row.threshold)
-            self._best["near threshold"].offer(-abs(apart), row)
-
-    def chosen(self) -> tuple[Candidate, ...]:
-        """Return each recording once, for the first reason that it was chosen for."""
-        taken: dict[str, Candidate] = {}
-        third = -(-self._count // 3)
-        for why, room in (("novel", third), ("near threshold", third), ("random", self._count)):
-            for row in self._best[why]:
-                if len(taken) == self._count or not room:
-                    break
-                if row.where not in taken:
-                    taken[row.where] = Candidate(
-                        why, row.name, row.where, row.verdict, row.p_synthetic, row.novelty
-                    )
-                    room -= 1
-        return tuple(taken.values())
-
-
 def monitor(
     reference: Iterable[ReportRow],
     current: Iterable[ReportRow],
@@ -279,9 +183,9 @@ def monitor(
         if not population.size:
             raise DatasetError("there are no reports", name=name, hint="give files that hold some")
     found = list(_compare(before, now, np.random.default_rng(seed)))
-    p_values = _holm([p for *_, p, _ in found])
+    p_values = holm([difference.p_value for _, difference in found])
     shifts = []
-    for (what, shift, psi, _, words), p in zip(found, p_values, strict=True):
+    for (what, (shift, psi, _, words)), p in zip(found, p_values, strict=True):
         least = min_shift / 2 if what.startswith("share of") else min_shift
         shifts.append(Shift(what, shift, psi, p, shift >= least and p <= MAX_P, words))
     return Monitoring(
@@ -296,104 +200,22 @@ def monitor(
 
 def _compare(
     before: Population, now: Population, rng: np.random.Generator
-) -> Iterator[tuple[str, float, float, float, str]]:
-    """Yield what, shift, PSI, p-value and words of each comparison that can be made."""
-    from scipy.stats import ks_2samp
-
+) -> Iterator[tuple[str, Difference]]:
+    """Yield each comparison that can be made, with its name."""
     for name in NUMBERS:
         old, new = (np.asarray(p.numbers[name], dtype=np.float64) for p in (before, now))
         if old.size and new.size:
-            test = ks_2samp(old, new, method="asymp")
-            words = f"median {np.median(old):.3g} -> {np.median(new):.3g}"
-            yield name, float(test.statistic), number_psi(old, new), float(test.pvalue), words
+            yield name, number_shift(old, new)
     for name in MIXES:
         if before.mixes[name] and now.mixes[name]:
-            yield name, *mix_shift(before.mixes[name], now.mixes[name], rng)
+            yield name, mix_shift(before.mixes[name], now.mixes[name], rng)
     told = all(population.numbers["novelty"] for population in (before, now))
     for name in sorted(before.shares | now.shares):
         if name == "unknown_source" and not told:
             continue
         one, other = ({True: p.shares[name], False: p.size - p.shares[name]} for p in (before, now))
-        shift, psi, p_value, _ = mix_shift(one, other, rng)
         words = f"{100 * one[True] / before.size:.1f} % -> {100 * other[True] / now.size:.1f} %"
-        yield f"share of {name}", shift, psi, p_value, words
-
-
-def number_psi(reference: Floats, current: Floats) -> float:
-    """Return the population stability index over tenths of the reference."""
-    edges = np.unique(np.quantile(reference, np.linspace(0, 1, _PSI_BINS + 1)[1:-1]))
-    old, new = (
-        np.bincount(np.searchsorted(edges, x, side="right"), minlength=edges.size + 1)
-        for x in (reference, current)
-    )
-    return _psi(old, new)
-
-
-def mix_shift(
-    reference: Mapping[Any, int], current: Mapping[Any, int], rng: np.random.Generator
-) -> tuple[float, float, float, str]:
-    """Compare two mixes.
-
-    Parameters
-    ----------
-    reference, current : mapping of kind to int
-        How many there are of each kind.
-    rng : numpy Generator
-        Of the permutations.
-
-    Returns
-    -------
-    shift, psi, p_value : float
-        Share that moved, population stability index, and p-value of a permutation test.
-    words : str
-        The kinds that moved most.
-    """
-    pooled_counts = Counter(reference) + Counter(current)
-    kinds = sorted((kind for kind, _ in pooled_counts.most_common(_MAX_KINDS)), key=str)
-    old, new = (
-        np.array([side.get(kind, 0) for kind in kinds], dtype=np.int64)
-        for side in (reference, current)
-    )
-    if len(pooled_counts) > _MAX_KINDS:
-        old = np.append(old, sum(reference.values()) - old.sum())
-        new = np.append(new, sum(current.values()) - new.sum())
-        kinds.append("others")
-    moved = new / new.sum() - old / old.sum()
-    shift = float(np.abs(moved).sum() / 2)
-    # Labels dealt out anew: how many of each kind would the current side get?
-    pooled = old + new
-    dealt = rng.multivariate_hypergeometric(
-        pooled, int(new.sum()), size=_PERMUTATIONS, method="marginals"
-    )
-    by_chance = np.abs(dealt / new.sum() - (pooled - dealt) / old.sum()).sum(1) / 2
-    p_value = float((1 + np.count_nonzero(by_chance >= shift - 1e-12)) / (1 + _PERMUTATIONS))
-    most = np.argsort(-np.abs(moved), kind="stable")[:_KINDS_SHOWN]
-    words = ", ".join(
-        f"{kinds[i]} {100 * old[i] / old.sum():.0f} % -> {100 * new[i] / new.sum():.0f} %"
-        for i in most
-    )
-    return shift, _psi(old, new), p_value, words
-
-
-def _log_odds(p: float) -> float:
-    p = min(max(p, 1e-9), 1 - 1e-9)
-    return math.log(p / (1 - p))
-
-
-def _psi(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:
-    # Half a recording more of each kind: what is missing on one side must not cost infinity.
-    one, other = ((x + 0.5) / (x.sum() + 0.5 * x.size) for x in (old, new))
-    return float(((other - one) * np.log(other / one)).sum())
-
-
-def _holm(p_values: list[float]) -> list[float]:
-    """Correct p-values for their number."""
-    order = np.argsort(p_values)
-    factors = len(p_values) - np.arange(len(p_values))
-    corrected = np.minimum(np.maximum.accumulate(np.array(p_values)[order] * factors), 1.0)
-    back = np.empty(len(p_values))
-    back[order] = corrected
-    return [float(p) for p in back]
+        yield f"share of {name}", mix_shift(one, other, rng)._replace(words=words)
 
 
 def _notes(before: Population, now: Population) -> Iterator[str]:

@@ -15,15 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from deepfake_audio.errors import AudioError, DatasetError
-from deepfake_audio.evaluation.monitoring import (
-    Reviewing,
-    Shift,
-    mix_shift,
-    monitor,
-    monitoring_table,
-    number_psi,
-)
+from deepfake_audio.evaluation.monitoring import Shift, monitor, monitoring_table
 from deepfake_audio.evaluation.report_files import FAILED, ReportRow, read_reports
+from deepfake_audio.evaluation.reviewing import Reviewing
+from deepfake_audio.evaluation.shifts import mix_shift, number_psi
 from deepfake_audio.report import (
     InputInfo,
     ModelInfo,
