@@ -27,8 +27,10 @@ DESIGNED = {
         "channels": 2, "duration_s": 12.4, "speech_s": 9.8,
     },
     "verdict": "likely_synthetic", "reason": None, "p_synthetic": 0.973, "llr_synthetic": 3.58,
+    "novelty": 0.35,
     "policy": {
         "name": "balanced", "threshold": 0.9, "expected_fpr": 0.01, "prior_synthetic": 0.5,
+        "max_novelty": None,
     },
     "warnings": ["narrow_band"],
     "segments": [
@@ -39,6 +41,10 @@ DESIGNED = {
     "model": {"name": "default", "version": "1.0.0", "sha256": "ab" * 32},
     "timing_ms": {"decode": 9, "score": 10},
 }  # fmt: skip
+
+
+LATER_FIELDS = {"novelty", "max_novelty"}
+"""Fields that older reports lack; they stay valid."""
 
 
 def make(**changes: Any) -> Report:
@@ -53,11 +59,20 @@ def test_json_form_is_the_documented_one() -> None:
     assert Report.from_dict(json.loads(report.to_json())) == report
 
 
+def test_older_reports_are_read() -> None:
+    older = {key: value for key, value in DESIGNED.items() if key != "novelty"}
+    older["policy"] = {k: v for k, v in DESIGNED["policy"].items() if k != "max_novelty"}
+    jsonschema.validate(older, json_schema())
+    assert Report.from_dict(older) == make(novelty=None)
+    assert "novelty" not in str(Report.from_dict(older))
+
+
 INCONCLUSIVE = {
     "verdict": Verdict.INCONCLUSIVE,
     "reason": Reason.NO_SPEECH,
     "p_synthetic": None,
     "llr_synthetic": None,
+    "novelty": None,
     "segments": (),
 }
 
@@ -86,7 +101,8 @@ def test_schema_refuses_what_contradicts_itself(changes: dict[str, Any]) -> None
 def test_schema_knows_every_field() -> None:
     def compare(schema: dict[str, Any], value: Any) -> None:
         if isinstance(value, dict):
-            assert set(schema["properties"]) == set(value) == set(schema["required"])
+            assert set(schema["properties"]) == set(value)
+            assert set(schema["required"]) == set(value) - LATER_FIELDS
             for key, inner in value.items():
                 compare(schema["properties"][key], inner)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -121,6 +137,7 @@ def test_text_states_what_a_number_means() -> None:
         "clip.ogg: likely synthetic",
         "p(synthetic) 0.973 under a prior of 0.5",
         "LLR +3.58",
+        "0.350: further from what the model knows than 35 in 100 clips of the calibration set",
         "0.9 (balanced)",
         "flags about 1 in 100 genuine clips of the calibration set",
         "default 1.0.0 (abababab)",
@@ -140,9 +157,10 @@ def test_text_of_an_inconclusive_report_has_the_reason_and_no_number() -> None:
 
 
 def test_own_threshold_promises_no_rate() -> None:
-    text = str(make(policy=PolicyInfo("custom", 0.7, None, 0.5)))
+    text = str(make(policy=PolicyInfo("custom", 0.7, None, 0.5), novelty=None))
     assert "not measured" in text
     assert "in 100" not in text
+    assert "uncertain above novelty 0.9" in str(make(policy=PolicyInfo("a", 0.7, None, 0.5, 0.9)))
 
 
 FOUND = Provenance(

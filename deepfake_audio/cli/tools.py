@@ -22,6 +22,7 @@ from .console import (
 )
 from .evaluate import evaluate
 from .label import label
+from .monitor import monitor
 from .robustness import robustness
 from .score import score
 from .serve import audit_app, feedback_app, keys_app, serve
@@ -44,6 +45,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.command()(label)
+app.command()(monitor)
 
 
 TEST_FIGURES = "test.json"
@@ -89,7 +91,7 @@ def export(
 
     with errors_end_the_command():
         difference = export_onnx(load_checkpoint(model), out)
-    say(f"largest difference of a logit to torch in fp32: {difference:.1e}")
+    say(f"largest difference of an output to torch in fp32: {difference:.1e}")
     typer.echo(out)
 
 

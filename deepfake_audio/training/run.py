@@ -25,7 +25,7 @@ from ..errors import ConfigError, DatasetError
 from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
-from .release import calibrate
+from .release import calibrate, fit_novelty
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
 
@@ -220,6 +220,7 @@ def train(
         say("calibrating on dev")
         network = join(networks, _spreads(networks, header, prepared)).to(device)
         header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
+        header = fit_novelty(network, header, prepared.cache, prepared.train, prepared.dev)
     else:
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
         network = join(networks)

@@ -300,6 +300,10 @@ def test_the_checkpoint_is_calibrated_and_keeps_its_recipe(data: Path, tmp_path:
     assert set(header.policies) == {"recall", "balanced", "precision"}
     assert header.metrics["dev"]["clips"] == 6
     assert header.calibration.scale > 0
+    known = header.known_speech
+    assert known is not None
+    assert known.mean.size == header.branches[0].model.embedding_dim
+    assert 0 < known.novelty(float(np.median(known.levels))) < 1
 
 
 def test_several_recipes_make_one_network_of_branches(data: Path, tmp_path: Path) -> None:
