@@ -26,7 +26,7 @@ from .transport import lose_packets, resampling_chain
 
 Effect = Callable[[Tensor, Generators], Tensor]
 
-_EQ_KNOTS_HZ = np.array([60, 150, 300, 600, 1200, 2000, 3000, 4200, 5600, 7900], dtype=np.float64)
+EQ_KNOTS_HZ = np.array([60, 150, 300, 600, 1200, 2000, 3000, 4200, 5600, 7900], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class ChannelSimulator:
         bins_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE_HZ)
         gain_db = np.zeros_like(bins_hz)
         if rng.random() < config.eq:
-            knots_db = rng.uniform(-1, 1, len(_EQ_KNOTS_HZ)) * rng.uniform(0, config.eq_db)
-            gain_db += np.interp(np.log(np.maximum(bins_hz, 1.0)), np.log(_EQ_KNOTS_HZ), knots_db)
+            knots_db = rng.uniform(-1, 1, len(EQ_KNOTS_HZ)) * rng.uniform(0, config.eq_db)
+            gain_db += np.interp(np.log(np.maximum(bins_hz, 1.0)), np.log(EQ_KNOTS_HZ), knots_db)
         if rng.random() < config.band_limit:
             edge_hz = rng.uniform(*config.low_pass_hz)
             slope_db = rng.uniform(24.0, 200.0)  # an octave

@@ -17,6 +17,7 @@ from .console import (
     PolicyOption,
     QuietOption,
     errors_end_the_command,
+    one_thread_each,
     say,
     silent_libraries,
     use_utf8,
@@ -58,17 +59,20 @@ def robustness(
         from ..datasets import load_manifest
         from ..detector import Detector
         from ..evaluation import robustness as measure
+        from ..evaluation.conditions import CONDITIONS
 
         clips = load_manifest(data, split=split)
         if limit is not None and limit < len(clips):
             clips = [clips[i * len(clips) // limit] for i in range(limit)]
-        detector = Detector.load(model, device=device, policy=policy.value)
+        detector = Detector.load(
+            model, device=device, policy=policy.value, workers=one_thread_each(device)
+        )
         results = []
         with silent_libraries():
             for result in measure.measure_robustness(
                 detector,
                 clips,
-                condition or measure.CONDITIONS,
+                condition or CONDITIONS,
                 policies=[detector.policy],
                 bank=SoundBank.load(noise, held_out=True) if noise else None,
             ):

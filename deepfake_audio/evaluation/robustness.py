@@ -1,7 +1,8 @@
 """How a detector holds up when its clips arrive by other ways: codecs, background noise, rooms.
 
 The same clips are heard once as they are and once under each condition; conditions are applied to
-genuine and synthetic speech alike, and to each clip in the same way whenever it is asked for.
+genuine and synthetic speech alike (attacks to synthetic speech only), and to each clip in the
+same way whenever it is asked for.
 """
 
 from __future__ import annotations
@@ -11,36 +12,28 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..audio import AudioSource, decode
-from ..augment import NO_AUGMENTATION, ChannelSimulator, SoundBank
-from ..augment.codecs import CODECS, transcode
+from ..augment import SoundBank
 from ..config import SAMPLE_RATE_HZ, Policy
 from ..datasets.cache import to_int16
 from ..datasets.clip import Clip
 from ..datasets.manifest import iter_audio, to_row
+from ..decoding import READ_AHEAD_BYTES
 from ..detector import Detector
-from ..errors import AudioError, ConfigError
+from ..errors import AudioError
+from ..readahead import read_ahead
+from .attacks import Attacks
+from .conditions import ATTACKS, CLEAN, CONDITIONS, Condition, condition, expand
 from .evaluate import Evaluation, evaluate_scores
 from .table import score_table_from_reports
 
-Samples = np.ndarray
-"""int16, shape (samples,), 16 kHz."""
-
-CLEAN = "clean"
-
-CONDITIONS = (
-    CLEAN,
-    *("mp3:32000", "mp3:64000", "aac:32000", "aac:64000"),
-    *("opus:12000", "opus:24000", "vorbis"),
-    *("a-law", "mu-law", "amr-nb:12200", "g722"),
-    *("noise:20", "noise:10", "reverb"),
-)
-"""What is measured unless other conditions are named."""
+_THREADS = 2
+_MAX_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -75,62 +68,31 @@ class ConditionResult:
         }
 
 
-def condition(name: str, bank: SoundBank | None = None) -> Callable[[Samples, int], Samples]:
-    """Return what a condition does to a clip, given a seed of its own.
-
-    Parameters
-    ----------
-    name : str
-        ``clean``; a codec of :data:`~deepfake_audio.augment.codecs.CODECS`, with a bit rate after
-        a colon where it has several (``opus:12000``); ``noise:10``, background at so many decibels
-        under the speech; ``reverb``, a room.
-    bank : SoundBank, optional
-        Noise, music, babble and rooms; made up where there are none.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such condition.
-    """
-    kind, _, value = name.partition(":")
-    number = float(value) if value.replace(".", "", 1).isdigit() else None
-    if kind == CLEAN and not value:
-        return lambda samples, seed: samples
-    if kind in CODECS and (number is not None) == bool(CODECS[kind].bit_rates):
-        bit_rate = None if number is None else int(number)
-        return lambda samples, seed: transcode(samples, kind, bit_rate)
-    if kind == "noise" and number is not None:
-        config = NO_AUGMENTATION.replace(noise=1.0, snr_db=(number, number))
-    elif name == "reverb":
-        config = NO_AUGMENTATION.replace(reverb=1.0)
-    else:
-        raise ConfigError(
-            f"unknown condition {name!r}",
-            hint=f"use {CLEAN}, noise:DECIBELS, reverb, or a codec with its bit rate if it has "
-            f"several: {', '.join(CODECS)}",
-        )
-    simulate = ChannelSimulator(config, bank or SoundBank())
-
-    def apply(samples: Samples, seed: int) -> Samples:
-        waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)[None]
-        return to_int16(simulate(waveform, [np.random.default_rng(seed)])[0].numpy())
-
-    return apply
-
-
 def _heard(
-    clips: Sequence[Clip], apply: Callable[[Samples, int], Samples], order: list[int]
+    clips: Sequence[Clip], apply: Callable[[Clip], Condition], order: list[int]
 ) -> Iterator[AudioSource]:
-    """Decode clips and apply a condition; what cannot be decoded is left to the detector."""
-    for index, source in iter_audio(clips):
-        order.append(index)
+    """Decode clips and change them, on threads; what cannot be decoded is left to the detector."""
+
+    def work(item: tuple[int, Path | bytes]) -> tuple[int, AudioSource]:
+        index, source = item
+        clip = clips[index]
         try:
-            samples = to_int16(decode(source, name=clips[index].id).samples[0])
+            samples = to_int16(decode(source, name=clip.id).samples[0])
         except AudioError:
-            yield source
-            continue
-        changed = apply(samples, zlib.crc32(clips[index].id.encode()))
-        yield changed.astype(np.float32) / 32768.0
+            return index, source
+        changed = apply(clip)(samples, zlib.crc32(clip.id.encode()))
+        return index, changed.astype(np.float32) / 32768.0
+
+    for index, source in read_ahead(
+        work,
+        iter_audio(clips),
+        threads=_THREADS,
+        max_items=_MAX_AHEAD,
+        max_weight=READ_AHEAD_BYTES,
+        weigh=lambda result: getattr(result[1], "nbytes", 0),
+    ):
+        order.append(index)
+        yield source
 
 
 def measure_robustness(
@@ -151,7 +113,8 @@ def measure_robustness(
     clips : sequence of Clip
         Labelled clips; the first channel of each is heard.
     conditions : sequence of str
-        See :func:`condition`; all are checked before the first is measured.
+        See :func:`~.conditions.condition`, or topics of :data:`~.conditions.SUITE`; all are
+        checked before the first is measured.
     policies : sequence of Policy
         The first gives the rates of a row.
     bank : SoundBank, optional
@@ -169,8 +132,19 @@ def measure_robustness(
     ConfigError
         If a condition is unknown.
     """
-    named = [(name, condition(name, bank)) for name in conditions]
-    for name, apply in named:
+    names = expand(conditions)
+    attacked = any(kind in name for name in names for kind in ATTACKS)
+    attacks = Attacks(detector.scorer, clips) if attacked else None
+    changes = [
+        (condition(name, bank, attacks), condition(name, bank, _no_attack)) for name in names
+    ]
+    for name, (to_synthetic, to_genuine) in zip(names, changes, strict=True):
+
+        def apply(
+            clip: Clip, synthetic: Condition = to_synthetic, genuine: Condition = to_genuine
+        ) -> Condition:
+            return synthetic if clip.is_synthetic else genuine
+
         order: list[int] = []
         reports = list(
             detector.detect_many(_heard(clips, apply, order), sample_rate_hz=SAMPLE_RATE_HZ)
@@ -180,6 +154,10 @@ def measure_robustness(
         yield ConditionResult(
             name, evaluate_scores(table, policies, n_bootstrap=n_bootstrap, about=about)
         )
+
+
+def _no_attack(kind: str, strength_db: float) -> Condition:
+    return condition(CLEAN)
 
 
 def robustness_table(results: Sequence[ConditionResult]) -> str:

@@ -9,23 +9,22 @@ import soundfile
 from sounds import make_speech
 from typer.testing import CliRunner
 
+from deepfake_audio.augment import SoundBank
 from deepfake_audio.augment.codecs import CODECS
 from deepfake_audio.cli.tools import app
 from deepfake_audio.datasets import load_manifest
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.evaluation.robustness import (
-    CONDITIONS,
-    condition,
-    measure_robustness,
-    robustness_table,
-)
+from deepfake_audio.evaluation.conditions import CONDITIONS, SUITE, condition, expand
+from deepfake_audio.evaluation.robustness import measure_robustness, robustness_table
 
 pytest.importorskip("av")
 
 
 @pytest.fixture(scope="module")
 def samples():
-    return (make_speech(2.0) * 20_000).astype(np.int16)
+    speech = (make_speech(2.0) * 20_000).astype(np.int16)
+    speech[:8_000] = 0  # something to trim
+    return speech
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +42,36 @@ def data(tmp_path_factory):
 def test_a_condition_changes_a_clip_alike_each_time(samples, name):
     apply = condition(name)
     once, again = apply(samples, 3), apply(samples, 3)
-    assert once.shape == samples.shape
     assert once.dtype == np.int16
+    if name.startswith(("speed", "tempo")):
+        assert len(once) == pytest.approx(len(samples) / float(name[6:]), abs=1)
+    elif name != "trim":
+        assert once.shape == samples.shape
     np.testing.assert_array_equal(once, again)
     assert np.array_equal(once, samples) == (name == "clean")
+
+
+def test_conditions_joined_come_one_after_the_other(samples):
+    both = condition("opus:12000+a-law")(samples, 0)
+    first, second = condition("opus:12000"), condition("a-law")
+    np.testing.assert_array_equal(both, second(first(samples, 0), 0))
+
+
+def test_a_topic_stands_for_its_conditions():
+    assert expand(["clean", "packets", "reverb"]) == ["clean", "loss:5", "loss:20", "reverb"]
+    every = {name for names in SUITE.values() for name in names}
+    assert {"clean", *every} - set(CONDITIONS) == set(SUITE["attacks"])
+
+
+def test_music_and_babble_lie_as_far_below_as_they_say(samples):
+    hiss = np.random.default_rng(0).integers(-9_000, 9_000, 50_000).astype(np.int16)
+    bank = SoundBank(music=[hiss], babble=[hiss])
+    for name, given in (("music:20", SoundBank()), ("music:20", bank), ("babble:20", bank)):
+        added = condition(name, given)(samples, 0).astype(float) - samples
+        ratio = 10 * np.log10(np.square(samples, dtype=float).mean() / np.square(added).mean())
+        assert ratio == pytest.approx(20, abs=0.3)
+    with pytest.raises(ConfigError, match="babble"):
+        condition("babble:20")
 
 
 def test_noise_lies_as_far_below_as_it_says(samples):
@@ -57,11 +82,36 @@ def test_noise_lies_as_far_below_as_it_says(samples):
         assert ratio == pytest.approx(decibels, abs=0.5)
 
 
-@pytest.mark.parametrize("name", ["", "opus", "a-law:64000", "noise", "noise:x", "clean:1", "mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "opus",
+        "a-law:64000",
+        "noise",
+        "noise:x",
+        "clean:1",
+        "mp4",
+        "trim:1",
+        "trim:x",
+        "mp4+trim",
+    ],
+)
 def test_unknown_conditions_are_refused_with_the_known_ones(name):
     with pytest.raises(ConfigError, match="noise:DECIBELS") as caught:
         condition(name)
     assert all(codec in str(caught.value) for codec in CODECS)
+
+
+@pytest.mark.parametrize("name", ["speed:0", "loss:100", "resample:10", "pitch:40"])
+def test_numbers_out_of_range_are_refused(name):
+    with pytest.raises(ConfigError, match="lies between"):
+        condition(name)
+
+
+def test_attacks_need_a_detector():
+    with pytest.raises(ConfigError, match="attacks a detector"):
+        condition("pgd:30")
 
 
 def test_a_row_for_each_condition(detector, data):
