@@ -48,14 +48,15 @@ SUITE: dict[str, tuple[str, ...]] = {
     "packets": ("loss:5", "loss:20"),
     "edits": ("trim", "level:-20", "speed:0.9", "speed:1.1", "tempo:1.2", "pitch:-2", "pitch:2"),
     "attacks": ("fgsm:40", "fgsm:30", "pgd:40", "pgd:30", "filter:6"),
+    "durations": ("duration:1", "duration:2", "duration:4", "duration:10"),
 }
 """Conditions by topic; the name of a topic stands for all of them."""
 
-CONDITIONS = (
-    CLEAN,
-    *(name for topic, names in SUITE.items() if topic != "attacks" for name in names),
-)
-"""What is measured unless other conditions are named."""
+EVERYTHING = (CLEAN, *SUITE)
+"""The whole suite."""
+
+CONDITIONS = (CLEAN, *(topic for topic in SUITE if topic not in ("attacks", "durations")))
+"""What is measured unless other conditions are named: all that is done to clips alike."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,17 @@ from ..datasets.clip import Clip
 from ..datasets.manifest import iter_audio, to_row
 from ..decoding import READ_AHEAD_BYTES
 from ..detector import Detector
-from ..errors import AudioError
+from ..errors import AudioError, ConfigError, DatasetError
 from ..readahead import read_ahead
 from .attacks import Attacks
 from .conditions import ATTACKS, CLEAN, CONDITIONS, Condition, condition, expand
+from .durations import pieces
 from .evaluate import Evaluation, evaluate_scores
+from .splices import SpliceResult
 from .table import score_table_from_reports
+
+Heard = tuple[Clip, AudioSource]
+"""A clip, and what the detector hears of it."""
 
 _THREADS = 2
 _MAX_AHEAD = 32
@@ -68,31 +74,27 @@ class ConditionResult:
         }
 
 
-def _heard(
-    clips: Sequence[Clip], apply: Callable[[Clip], Condition], order: list[int]
-) -> Iterator[AudioSource]:
+def _changed(clips: Sequence[Clip], change: Callable[[Clip], Condition]) -> Iterator[Heard]:
     """Decode clips and change them, on threads; what cannot be decoded is left to the detector."""
 
-    def work(item: tuple[int, Path | bytes]) -> tuple[int, AudioSource]:
+    def work(item: tuple[int, Path | bytes]) -> Heard:
         index, source = item
         clip = clips[index]
         try:
             samples = to_int16(decode(source, name=clip.id).samples[0])
         except AudioError:
-            return index, source
-        changed = apply(clip)(samples, zlib.crc32(clip.id.encode()))
-        return index, changed.astype(np.float32) / 32768.0
+            return clip, source
+        changed = change(clip)(samples, zlib.crc32(clip.id.encode()))
+        return clip, changed.astype(np.float32) / 32768.0
 
-    for index, source in read_ahead(
+    return read_ahead(
         work,
         iter_audio(clips),
         threads=_THREADS,
         max_items=_MAX_AHEAD,
         max_weight=READ_AHEAD_BYTES,
-        weigh=lambda result: getattr(result[1], "nbytes", 0),
-    ):
-        order.append(index)
-        yield source
+        weigh=lambda heard: getattr(heard[1], "nbytes", 0),
+    )
 
 
 def measure_robustness(
@@ -131,29 +133,45 @@ def measure_robustness(
     ------
     ConfigError
         If a condition is unknown.
+    DatasetError
+        If there is too little of each voice for a duration.
     """
     names = expand(conditions)
     attacked = any(kind in name for name in names for kind in ATTACKS)
     attacks = Attacks(detector.scorer, clips) if attacked else None
-    changes = [
-        (condition(name, bank, attacks), condition(name, bank, _no_attack)) for name in names
-    ]
-    for name, (to_synthetic, to_genuine) in zip(names, changes, strict=True):
-
-        def apply(
-            clip: Clip, synthetic: Condition = to_synthetic, genuine: Condition = to_genuine
-        ) -> Condition:
-            return synthetic if clip.is_synthetic else genuine
-
-        order: list[int] = []
+    prepared = [_heard_as(name, clips, bank, attacks) for name in names]
+    for name, recordings in zip(names, prepared, strict=True):
+        order: list[Clip] = []
         reports = list(
-            detector.detect_many(_heard(clips, apply, order), sample_rate_hz=SAMPLE_RATE_HZ)
+            detector.detect_many(_noting(recordings, order), sample_rate_hz=SAMPLE_RATE_HZ)
         )
-        table = score_table_from_reports([to_row(clips[index]) for index in order], reports)
+        if not order:
+            raise DatasetError("the clips give no recording so long", name=name)
+        table = score_table_from_reports([to_row(clip) for clip in order], reports)
         about = {"model": str(detector.model), "condition": name}
         yield ConditionResult(
             name, evaluate_scores(table, policies, n_bootstrap=n_bootstrap, about=about)
         )
+
+
+def _heard_as(
+    name: str, clips: Sequence[Clip], bank: SoundBank | None, attacks: Attacks | None
+) -> Iterator[Heard]:
+    """Check the name of a condition now, and return what is to be heard under it."""
+    kind, _, value = name.partition(":")
+    if kind == "duration":
+        if not re.fullmatch(r"\d+(\.\d+)?", value) or not 0.1 <= float(value) <= 600:
+            raise ConfigError(f"unknown condition {name!r}", hint="use duration:SECONDS")
+        return pieces(clips, float(value))
+    to_synthetic = condition(name, bank, attacks)
+    to_genuine = condition(name, bank, _no_attack)
+    return _changed(clips, lambda clip: to_synthetic if clip.is_synthetic else to_genuine)
+
+
+def _noting(recordings: Iterator[Heard], order: list[Clip]) -> Iterator[AudioSource]:
+    for clip, source in recordings:
+        order.append(clip)
+        yield source
 
 
 def _no_attack(kind: str, strength_db: float) -> Condition:
@@ -187,12 +205,19 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def to_json(results: Sequence[ConditionResult], **about: Any) -> str:
-    """Return strict JSON: the rows, and all evaluations."""
-    values = {
+def to_dict(
+    results: Sequence[ConditionResult], splices: Sequence[SpliceResult] = (), **about: Any
+) -> dict[str, Any]:
+    """Return the rows, what was measured on partly synthetic recordings, and all evaluations."""
+    return {
         "schema": "deepfake_audio.robustness/1",
         "about": about,
         "rows": [result.row() for result in results],
+        "splices": [dataclasses.asdict(result) for result in splices],
         "evaluations": [dataclasses.asdict(result.evaluation) for result in results],
     }
+
+
+def dump(values: dict[str, Any]) -> str:
+    """Return strict JSON."""
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

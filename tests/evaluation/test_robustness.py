@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from sounds import make_speech
 from typer.testing import CliRunner
 
@@ -18,6 +19,14 @@ from deepfake_audio.evaluation.conditions import CONDITIONS, SUITE, condition, e
 from deepfake_audio.evaluation.robustness import measure_robustness, robustness_table
 
 pytest.importorskip("av")
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """The commands leave torch with one thread."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize("name", expand(CONDITIONS))
 def test_a_condition_changes_a_clip_alike_each_time(samples, name):
     apply = condition(name)
     once, again = apply(samples, 3), apply(samples, 3)
@@ -59,8 +68,7 @@ def test_conditions_joined_come_one_after_the_other(samples):
 
 def test_a_topic_stands_for_its_conditions():
     assert expand(["clean", "packets", "reverb"]) == ["clean", "loss:5", "loss:20", "reverb"]
-    every = {name for names in SUITE.values() for name in names}
-    assert {"clean", *every} - set(CONDITIONS) == set(SUITE["attacks"])
+    assert set(SUITE) - set(CONDITIONS) == {"durations", "attacks"}
 
 
 def test_music_and_babble_lie_as_far_below_as_they_say(samples):
@@ -137,6 +145,28 @@ def test_all_conditions_are_checked_first(detector, data):
         next(results)
 
 
+def test_the_suite_beside_an_evaluation(data, tmp_path: Path, monkeypatch):
+    from deepfake_audio.evaluation import conditions
+
+    monkeypatch.setattr(conditions, "EVERYTHING", ("clean", "packets"))
+    arguments = ["evaluate", "--data", str(data), "--model", "unittest", "--device", "cpu"]
+    arguments += ["--bootstrap", "0", "--robustness", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 3, result.output  # one clip is broken
+    assert "## Robustness" in result.stdout
+    assert "| loss:20 |" in result.stdout
+    saved = json.loads((tmp_path / "robustness.json").read_text())
+    assert [row["condition"] for row in saved["rows"]] == ["clean", "loss:5", "loss:20"]
+    assert "| loss:5 |" in (tmp_path / "robustness.md").read_text()
+    figures = json.loads(CliRunner().invoke(app, [*arguments, "--json", "--quiet"]).stdout)
+    assert figures["schema"] == "deepfake_audio.evaluation/1"
+    assert len(figures["robustness"]["rows"]) == 3
+    clean = figures["figures"]["pooled_eer"]["value"]
+    assert figures["robustness"]["rows"][0]["pooled_eer"] == clean
+    scores = ["evaluate", "--scores", "x", "--robustness"]
+    assert CliRunner().invoke(app, scores).exit_code == 2
+
+
 def test_the_command(data, tmp_path: Path):
     out = tmp_path / "robustness.json"
     arguments = ["robustness", "--data", str(data), "--model", "unittest", "--device", "cpu"]
@@ -147,5 +177,17 @@ def test_the_command(data, tmp_path: Path):
     saved = json.loads(out.read_text())
     assert [row["condition"] for row in saved["rows"]] == ["clean", "a-law"]
     assert saved["evaluations"][1]["about"]["condition"] == "a-law"
+    assert saved["splices"] == []
+    pytest.importorskip("matplotlib")
+    more = ["--plot", str(tmp_path / "map.png"), "--splices"]
+    again = CliRunner().invoke(app, [*arguments, *more])
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "map.png").stat().st_size > 5_000
+    assert "| window s |" in again.stdout
+    longer = [*arguments, "--condition", "duration:60", "--condition", "trim"]
+    stopped = CliRunner().invoke(app, longer)
+    assert stopped.exit_code == 0
+    assert "| a-law |" in stopped.stdout
+    assert "measured no further" in stopped.stderr
     wrong = CliRunner().invoke(app, [*arguments, "--condition", "opus"])
     assert wrong.exit_code == 2
