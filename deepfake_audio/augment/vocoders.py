@@ -145,13 +145,17 @@ def copies(vocoder: Vocoder, name: str) -> Render:
 
     def work(index: int, samples: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng([index, zlib.crc32(name.encode())])
-        signal = samples.astype(np.float32) / 32768.0
-        spoken = vocoder(signal, rng)
-        copied = np.zeros_like(signal)
-        length = min(len(copied), len(spoken))
-        copied[:length] = spoken[:length]
-        rms = float(np.sqrt(np.mean(copied**2)))
-        levelled = copied * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9))
-        return transcode(to_int16(levelled), "opus", OPUS_BIT_RATE)
+        return transcode(copy_of(samples, vocoder, rng), "opus", OPUS_BIT_RATE)
 
     return work
+
+
+def copy_of(samples: np.ndarray, vocoder: Vocoder, rng: np.random.Generator) -> np.ndarray:
+    """Copy a clip at its level and length, int16 in and out."""
+    signal = samples.astype(np.float32) / 32768.0
+    spoken = vocoder(signal, rng)
+    copied = np.zeros_like(signal)
+    length = min(len(copied), len(spoken))
+    copied[:length] = spoken[:length]
+    rms = float(np.sqrt(np.mean(copied**2)))
+    return to_int16(copied * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9)))

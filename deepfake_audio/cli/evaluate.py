@@ -100,8 +100,8 @@ def evaluate(
         raise typer.BadParameter("needs a model and --data", param_hint="--robustness")
     use_utf8()
     with errors_end_the_command():
+        from ..augment.conditions import EVERYTHING
         from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
-        from ..evaluation.conditions import EVERYTHING
 
         if out:
             _create(out)

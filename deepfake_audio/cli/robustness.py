@@ -135,9 +135,9 @@ def robustness(
     """
     use_utf8()
     with errors_end_the_command():
+        from ..augment.conditions import CONDITIONS
         from ..datasets import load_manifest
         from ..detector import Detector
-        from ..evaluation.conditions import CONDITIONS
         from ..evaluation.heat_map import save_heat_map
         from ..evaluation.robustness import dump
         from ..plots import check_format

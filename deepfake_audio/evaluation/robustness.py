@@ -20,6 +20,7 @@ import numpy as np
 
 from ..audio import AudioSource, decode
 from ..augment import SoundBank
+from ..augment.conditions import ATTACKS, CLEAN, CONDITIONS, Condition, condition, expand
 from ..config import SAMPLE_RATE_HZ, Policy
 from ..datasets.cache import to_int16
 from ..datasets.clip import Clip
@@ -29,7 +30,6 @@ from ..detector import Detector
 from ..errors import AudioError, ConfigError, DatasetError
 from ..readahead import read_ahead
 from .attacks import Attacks
-from .conditions import ATTACKS, CLEAN, CONDITIONS, Condition, condition, expand
 from .durations import pieces
 from .evaluate import Evaluation, evaluate_scores
 from .splices import SpliceResult
@@ -115,8 +115,8 @@ def measure_robustness(
     clips : sequence of Clip
         Labelled clips; the first channel of each is heard.
     conditions : sequence of str
-        See :func:`~.conditions.condition`, or topics of :data:`~.conditions.SUITE`; all are
-        checked before the first is measured.
+        See :func:`~deepfake_audio.augment.conditions.condition`, or topics of its ``SUITE``;
+        all are checked before the first is measured.
     policies : sequence of Policy
         The first gives the rates of a row.
     bank : SoundBank, optional

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from deepfake_audio.augment import SoundBank
 from deepfake_audio.augment.codecs import CODECS
+from deepfake_audio.augment.conditions import CONDITIONS, SUITE, condition, expand
 from deepfake_audio.cli.tools import app
 from deepfake_audio.datasets import load_manifest
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.evaluation.conditions import CONDITIONS, SUITE, condition, expand
 from deepfake_audio.evaluation.robustness import measure_robustness, robustness_table
 
 pytest.importorskip("av")
@@ -146,7 +146,7 @@ def test_all_conditions_are_checked_first(detector, data):
 
 
 def test_the_suite_beside_an_evaluation(data, tmp_path: Path, monkeypatch):
-    from deepfake_audio.evaluation import conditions
+    from deepfake_audio.augment import conditions
 
     monkeypatch.setattr(conditions, "EVERYTHING", ("clean", "packets"))
     arguments = ["evaluate", "--data", str(data), "--model", "unittest", "--device", "cpu"]

@@ -14,15 +14,14 @@ from functools import partial, reduce
 import numpy as np
 import torch
 
-from ..augment import NO_AUGMENTATION, AugmentConfig, ChannelSimulator, SoundBank
-from ..augment.bank import melody, random_excerpt
-from ..augment.channel import trim_edges
-from ..augment.codecs import CODECS, transcode
-from ..augment.pace import change_pitch, change_speed, change_tempo
-from ..augment.signals import at_snr
-from ..augment.transport import change_level, lose_packets, resample_through
 from ..datasets.cache import to_int16
 from ..errors import ConfigError
+from .bank import SoundBank, melody, random_excerpt
+from .channel import NO_AUGMENTATION, AugmentConfig, ChannelSimulator, trim_edges
+from .codecs import CODECS, transcode
+from .pace import change_pitch, change_speed, change_tempo
+from .signals import at_snr
+from .transport import change_level, lose_packets, resample_through
 
 Samples = np.ndarray
 """int16, shape (samples,), 16 kHz."""
@@ -31,7 +30,8 @@ Condition = Callable[[Samples, int], Samples]
 """What is done to a clip, given a seed of its own."""
 
 MakeAttack = Callable[[str, float], Condition]
-"""Makes an attack of a kind and a strength, see :mod:`.attacks`."""
+"""Makes an attack of a kind and a strength, see
+:class:`deepfake_audio.evaluation.attacks.Attacks`."""
 
 CLEAN = "clean"
 
@@ -206,7 +206,7 @@ _FACTOR = (0.5, 2.0)
 _NONE = (0.0, 0.0)
 
 ATTACKS = ("fgsm", "pgd", "filter")
-"""Kinds of attack, made by :class:`.attacks.Attacks`."""
+"""Kinds of attack; evaluation makes them, see :data:`MakeAttack`."""
 
 _KINDS: dict[str, _Kind] = {
     "noise": _Kind("DECIBELS", _SNR_DB, _noise),
