@@ -1,7 +1,8 @@
 """The same voices for one second or for ten: excerpts of clips, and clips joined.
 
 Long recordings are made by joining clips of one speaker or synthesiser of one source, so that
-there is no change of voice or channel to be heard in them.
+there is no change of voice or channel to be heard in them. Voices with too few clips give no long
+ones: figures of different durations rest on partly different voices.
 """
 
 from __future__ import annotations
