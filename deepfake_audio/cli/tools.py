@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DatasetError
+from .augment import augment
 from .check import check
 from .console import (
     DeviceName,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(evaluate)
+app.command()(augment)
 app.command()(train)
 app.command()(score)
 app.command()(robustness)

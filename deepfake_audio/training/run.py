@@ -120,7 +120,9 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
     if recipe.augment.codec > 0:
         for version in range(recipe.codec_renderings):
             say(f"coding {len(train)} clips, version {version + 1}")
-            renderings.append(render(cache, home, f"coded-{version}", train, coded(version)))
+            twice = recipe.augment.double_coding
+            name = f"coded-{version}" + (f"-twice-{twice:g}" if twice else "")
+            renderings.append(render(cache, home, name, train, coded(version, twice)))
     copied = []
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")

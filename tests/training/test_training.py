@@ -112,6 +112,18 @@ def test_a_batch_is_a_function_of_its_step() -> None:
     )
 
 
+def test_a_batch_with_every_effect_is_a_function_of_its_step() -> None:
+    names = ("speed", "pitch", "convolutive", "impulsive", "stationary", "replay", "resample")
+    effects = dict.fromkeys((*names, "packet_loss", "level"), 0.5)
+    recipe = dataclasses.replace(TINY, augment=TINY.augment.replace(**effects))
+    first, again = maker_of(recipe).make(3), maker_of(recipe).make(3)
+    assert torch.equal(first.waveforms, again.waveforms)
+    assert torch.isfinite(first.waveforms).all()
+    plain = maker_of().make(3)
+    assert first.waveforms.shape == plain.waveforms.shape
+    assert not torch.equal(first.waveforms, plain.waveforms)
+
+
 def test_a_batch_has_the_shares_asked_for() -> None:
     batch = maker_of().make(0)
     assert batch.waveforms.shape[0] == 8
