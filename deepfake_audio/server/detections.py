@@ -299,7 +299,7 @@ def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
         "report": report.to_dict(),
         "verdict": report.verdict.value,
         "p_synthetic": report.p_synthetic,
-        "novelty": getattr(report, "novelty", None),
+        "novelty": report.novelty,
         "action": outcome.decision.action.value,
         "review_state": "open" if outcome.decision.needs_review else None,
     }
