@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors
     from .detector import Detector, detect
+    from .provenance import read_provenance
     from .report import Report, Segment, Verdict
 
 __version__ = "0.1.0"
 
-__all__ = ["Detector", "Report", "Segment", "Verdict", "__version__", "detect", "errors"]
+__all__ = [
+    "Detector", "Report", "Segment", "Verdict", "__version__", "detect", "errors",
+    "read_provenance",
+]  # fmt: skip
 
 _HOMES = {
     "Detector": ".detector",
@@ -28,6 +32,7 @@ _HOMES = {
     "Segment": ".report",
     "Verdict": ".report",
     "errors": ".errors",
+    "read_provenance": ".provenance",
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .calibration import Calibration
 from .config import BranchConfig, FrontendConfig, Policy, WindowConfig
 from .errors import CheckpointError, MissingExtraError
+from .novelty import KnownSpeech
 from .onnx_network import OnnxNetwork
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class CheckpointHeader:
         The training configuration and what it ran on.
     metrics : dict
         Figures measured at release, dev and test apart.
+    known_speech : KnownSpeech, optional
+        What novelty is measured from; models that were released without it report none.
+
+    Raises
+    ------
+    CheckpointError
+        If ``known_speech`` is of embeddings of another length than the network's.
     """
 
     name: str
@@ -55,6 +63,17 @@ class CheckpointHeader:
     policies: dict[str, Policy] = field(default_factory=lambda: {"balanced": Policy()})
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    known_speech: KnownSpeech | None = None
+
+    def __post_init__(self) -> None:
+        expected = sum(branch.model.embedding_dim for branch in self.branches)
+        if self.known_speech and self.known_speech.mean.size != expected:
+            raise CheckpointError(
+                f"known speech of {self.known_speech.mean.size} dimensions "
+                f"for embeddings of {expected}",
+                name=self.name,
+                hint="fit it with this network",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the header as plain JSON types."""
@@ -68,6 +87,7 @@ class CheckpointHeader:
             "policies": {name: policy.to_dict() for name, policy in self.policies.items()},
             "training": self.training,
             "metrics": self.metrics,
+            "known_speech": self.known_speech.to_dict() if self.known_speech else None,
         }
 
     @classmethod
@@ -78,6 +98,7 @@ class CheckpointHeader:
                 f"unknown checkpoint format {values.get('format')!r}",
                 hint=f"this version reads {FORMAT}; install a newer deepfake-audio",
             )
+        known = values.get("known_speech")
         return cls(
             name=str(values["name"]),
             version=str(values["version"]),
@@ -87,6 +108,7 @@ class CheckpointHeader:
             policies={k: Policy.from_dict(v) for k, v in values["policies"].items()},
             training=dict(values["training"]),
             metrics=dict(values["metrics"]),
+            known_speech=KnownSpeech.from_dict(known) if known else None,
         )
 
 

@@ -277,6 +277,9 @@ class Policy(Config):
         Calibration source with the highest false-positive rate.
     worst_source_fpr : float
         False-positive rate of that source.
+    max_novelty : float, optional
+        Novelty above which a verdict becomes ``uncertain``, see :mod:`deepfake_audio.novelty`;
+        None: never.
     """
 
     name: str = "balanced"
@@ -287,6 +290,7 @@ class Policy(Config):
     expected_fnr: float | None = None
     worst_source: str | None = None
     worst_source_fpr: float | None = None
+    max_novelty: float | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -295,3 +299,8 @@ class Policy(Config):
             "needs 0 <= authentic_below <= threshold <= 1",
         )
         _require(0 < self.prior_synthetic < 1, "policy.prior_synthetic", "must lie in (0, 1)")
+        _require(
+            self.max_novelty is None or 0 <= self.max_novelty <= 1,
+            "policy.max_novelty",
+            "must lie in [0, 1]",
+        )

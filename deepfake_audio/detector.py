@@ -56,7 +56,8 @@ class Detector:
     Raises
     ------
     ConfigError
-        If the policy or the precision is unknown or the threshold is outside [0, 1].
+        If the policy or the precision is unknown, the threshold is outside [0, 1], or the policy
+        has a ``max_novelty`` and the model cannot tell novelty.
     DeviceError
         If the device is not available.
     """
@@ -76,6 +77,7 @@ class Detector:
         self.judge = Judge(
             choose_policy(header.policies, policy, threshold),
             ModelInfo(header.name, header.version, checkpoint.sha256),
+            header.known_speech,
         )
         self.limits = limits or Limits()
         self.scorer = Scorer(checkpoint.network, header, device, precision=precision)

@@ -92,6 +92,12 @@ class ConfigError(DeepfakeAudioError, ValueError):
     code = "bad_config"
 
 
+class LabelError(DeepfakeAudioError):
+    """A label cannot be written, or not be taken back."""
+
+    code = "label_refused"
+
+
 class CheckpointError(DeepfakeAudioError):
     """A model file is missing, damaged, or of an unknown version."""
 

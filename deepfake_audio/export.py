@@ -19,7 +19,7 @@ from .model import Network, fused
 from .onnx_network import INPUT, OUTPUTS, OnnxNetwork
 
 MAX_DIFFERENCE = 1e-4
-"""Of any logit; an export that differs more is not written."""
+"""Of any output; an export that differs more is not written."""
 
 _CHECKED = ((1, 0.5), (3, 2.0), (2, 6.0))  # windows, seconds
 
@@ -51,7 +51,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float:
     Returns
     -------
     float
-        Largest difference of a logit between the graph and torch in fp32, over a few lengths of
+        Largest difference of an output between the graph and torch in fp32, over a few lengths of
         noise and of a modulated tone.
 
     Raises
@@ -125,7 +125,7 @@ def _with_header(model: Any, checkpoint: Checkpoint) -> bytes:
 
 @torch.inference_mode()
 def _difference(exported: OnnxNetwork, heads: _Heads) -> float:
-    """Return the largest difference of a logit between the graph and the network."""
+    """Return the largest difference of an output between the graph and the network."""
     rng = np.random.default_rng(0)
     largest = 0.0
     for count, seconds in _CHECKED:

@@ -9,6 +9,7 @@ from .audio import AudioInfo
 from .calibration import probability
 from .config import Policy
 from .errors import ConfigError
+from .novelty import UNKNOWN_SOURCE, KnownSpeech
 from .report import (
     InputInfo,
     ModelInfo,
@@ -32,10 +33,26 @@ class Judge:
         Thresholds and prior.
     model : ModelInfo
         Whose scores are judged.
+    known : KnownSpeech, optional
+        What novelty is measured from; without it reports state none.
+
+    Raises
+    ------
+    ConfigError
+        If the policy abstains on novelty and the model cannot tell it.
     """
 
     policy: Policy
     model: ModelInfo
+    known: KnownSpeech | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy.max_novelty is not None and self.known is None:
+            raise ConfigError(
+                f"the model {self.model.name} cannot tell novelty",
+                name="policy.max_novelty",
+                hint="leave it out, or take a model that can",
+            )
 
     def report(
         self, info: AudioInfo, flags: tuple[str, ...], score: Score, *, decode_s: float = 0.0
@@ -66,6 +83,12 @@ class Judge:
             warnings.append("mixed_segments")
             if verdict is Verdict.LIKELY_AUTHENTIC:
                 verdict = Verdict.UNCERTAIN  # much genuine speech does not clear the rest
+        novelty = self._novelty(score) if reason is None else None  # short ones always look odd
+        if novelty is not None and novelty >= UNKNOWN_SOURCE:
+            warnings.append("unknown_source")
+        too_novel = policy.max_novelty is not None and (novelty or 0) > policy.max_novelty
+        if too_novel and verdict is not Verdict.INCONCLUSIVE:
+            verdict = Verdict.UNCERTAIN
         return Report(
             input=InputInfo(
                 name=info.name,
@@ -81,12 +104,17 @@ class Judge:
             p_synthetic=p,
             llr_synthetic=llr,
             policy=PolicyInfo(
-                policy.name, policy.threshold, policy.expected_fpr, policy.prior_synthetic
+                policy.name,
+                policy.threshold,
+                policy.expected_fpr,
+                policy.prior_synthetic,
+                policy.max_novelty,
             ),
             warnings=tuple(warnings),
             segments=self.segments(score.segments),
             model=self.model,
             timing_ms=Timing(round(decode_s * 1e3, 1), round(score.elapsed_s * 1e3, 1)),
+            novelty=novelty,
         )
 
     def segments(self, found: SegmentScores) -> tuple[Segment, ...]:
@@ -115,6 +143,11 @@ class Judge:
         if p < self.policy.authentic_below:
             return Verdict.LIKELY_AUTHENTIC
         return Verdict.UNCERTAIN
+
+    def _novelty(self, score: Score) -> float | None:
+        if self.known is None or score.distance is None:
+            return None
+        return round(self.known.novelty(score.distance), 4)
 
     def _has_synthetic_part(self, score: Score) -> bool:
         """Tell whether some seconds in a row reach the threshold, whatever the whole does."""
@@ -148,4 +181,5 @@ def choose_policy(
         threshold=threshold,
         authentic_below=min(policy.authentic_below, threshold),
         prior_synthetic=policy.prior_synthetic,
+        max_novelty=policy.max_novelty,
     )

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from .config import SAMPLE_RATE_HZ, WindowConfig
 from .errors import ConfigError
-from .scoring import Evidence, Score, Scorer, conclude, in_groups, is_sounding
+from .scoring import (
+    Evidence,
+    Heard,
+    Score,
+    Scorer,
+    conclude,
+    in_groups,
+    is_sounding,
+    mean_where_any,
+)
 from .windows import (
     FRAME,
     FRAME_S,
@@ -132,7 +141,9 @@ class Listener:
         self._speech_frames = np.zeros(channels, dtype=np.int64)
         self._covered = np.zeros((channels, self._length // FRAME), dtype=np.bool_)
         self._covered_start = 0
-        self._whole: tuple[Window, FloatArray, BoolArray] | None = None
+        self._distance = np.zeros(channels)  # of the speech windows, in sum
+        self._spoken = np.zeros(channels, dtype=np.int64)
+        self._whole: tuple[Window, Heard] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -190,25 +201,28 @@ class Listener:
             return None
         return self._window(int(starts[-1]), length, final=True)
 
-    def take(self, window: Window, llr: FloatArray, speech: BoolArray) -> None:
+    def take(self, window: Window, found: Heard) -> None:
         """Keep what was found in a window, if it counts.
 
         Parameters
         ----------
         window : Window
             From :meth:`feed` or :meth:`finish`, in that order.
-        llr, speech : ndarray, shape (channels,)
-            Of the channels that sound; 0 and False of the others.
+        found : Heard
+            Each shaped (channels,); 0 and False of channels that do not sound.
         """
         if not window.counts:
             return
         if window.final and self._is_single:
-            self._whole = (window, llr, speech)
+            self._whole = (window, found)
             return
+        llr, speech, distance = found
         self._count += 1
         self._last_start = window.start
         self._llr.extend(llr.tolist())
         self._marks.extend((_SOUNDING * window.sounding + _SPEECH * speech).tolist())
+        self._distance += np.where(speech, distance, 0)
+        self._spoken += speech
         moved = (window.start - self._covered_start) // FRAME
         self._covered_start = window.start
         self._covered[:, : max(self._covered.shape[1] - moved, 0)] = self._covered[:, moved:]
@@ -233,6 +247,7 @@ class Listener:
             speech=(marks & _SPEECH).astype(np.bool_),
             llr=np.array(self._llr, dtype=np.float64).reshape(shape).T,
             speech_s=self._speech_frames * FRAME_S,
+            distance=mean_where_any(self._distance, self._spoken),
         )
 
     @property
@@ -275,25 +290,21 @@ class Listener:
         return Window(start, samples, active, sounding, final or on_grid, final)
 
 
-def hear(scorer: Scorer, windows: Sequence[Window]) -> Iterator[tuple[FloatArray, BoolArray]]:
+def hear(scorer: Scorer, windows: Sequence[Window]) -> Iterator[Heard]:
     """Score windows together, whatever they come from.
 
     Yields
     ------
-    llr, speech : ndarray, shape (channels,)
-        Of each window, in order; 0 and False of channels that do not sound.
+    Heard
+        Of each window, in order, shaped (channels,); 0 and False of channels that do not sound.
     """
     rows = [w.samples[channel] for w in windows for channel in np.flatnonzero(w.sounding)]
-    llr, speech = scorer.hear(rows)
+    heard = scorer.hear(rows)
     first = 0
     for window in windows:
         after = first + int(np.count_nonzero(window.sounding))
-        its_llr = np.zeros(window.sounding.shape)
-        its_speech = np.zeros_like(window.sounding)
-        its_llr[window.sounding] = llr[first:after]
-        its_speech[window.sounding] = speech[first:after]
+        yield heard.part(first, after).placed(window.sounding)
         first = after
-        yield its_llr, its_speech
 
 
 def listen(scorer: Scorer, blocks: Iterable[FloatArray], channels: int) -> Score:
@@ -313,16 +324,15 @@ def listen(scorer: Scorer, blocks: Iterable[FloatArray], channels: int) -> Score
     windows = (window for block in blocks for window in listener.feed(block))
     for group in in_groups(windows, lambda window: int(window.sounding.sum()), _GROUP_WINDOWS):
         for window, found in zip(group, hear(scorer, group), strict=True):
-            listener.take(window, *found)
+            listener.take(window, found)
     if last := listener.finish():
         [found] = hear(scorer, [last])
-        listener.take(last, *found)
+        listener.take(last, found)
     return conclude(listener.evidence(), time.perf_counter() - began)
 
 
-def _evidence_of_one(
-    duration_s: float, window: Window, llr: FloatArray, speech: BoolArray
-) -> Evidence:
+def _evidence_of_one(duration_s: float, window: Window, found: Heard) -> Evidence:
+    llr, speech, distance = found
     return Evidence(
         duration_s=duration_s,
         length=window.samples.shape[1],
@@ -331,4 +341,5 @@ def _evidence_of_one(
         speech=speech[:, None],
         llr=llr[:, None],
         speech_s=(window.active & speech[:, None]).sum(axis=1) * FRAME_S,
+        distance=np.where(speech, distance, np.nan),
     )

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .config import FAMILIES, FrontendConfig, ModelConfig
 from .errors import ConfigError
-from .features import Frontend
+from .features import Bands, Frontend
 
 
 class ModelOutput(NamedTuple):
@@ -198,14 +198,18 @@ class Network(nn.Module):
 
         Embeddings stand side by side; everything else is a mean.
         """
-        features: dict[FrontendConfig, Tensor] = {}  # branches may share a front end
+        # Branches may share a front end, or the first half of one.
+        bands: dict[tuple[object, ...], Bands] = {}
+        features: dict[FrontendConfig, Tensor] = {}
         outputs: list[ModelOutput] = []
         for branch in self.branches:
             assert isinstance(branch, Branch)
-            key = branch.frontend.config
-            if key not in features:
-                features[key] = branch.frontend(waveform)
-            outputs.append(branch.body(features[key]))
+            frontend = branch.frontend
+            if frontend.bands_key not in bands:
+                bands[frontend.bands_key] = frontend.bands(waveform)
+            if frontend.config not in features:
+                features[frontend.config] = frontend.features(bands[frontend.bands_key])
+            outputs.append(branch.body(features[frontend.config]))
         logits = torch.stack([output.logit for output in outputs])  # (branches, batch)
         return ModelOutput(
             logit=(logits / self.spreads[:, None]).mean(0),

@@ -48,7 +48,7 @@ class OnnxNetwork:
         )
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, windows: Floats) -> tuple[Floats, Floats]:
-        """Return logits and logits of speech of float32 windows shaped (batch, samples)."""
-        logit, speech = self._session.run(list(OUTPUTS[:2]), {INPUT: windows})
-        return logit, speech
+    def run(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return what OUTPUTS names, of float32 windows shaped (batch, samples)."""
+        logit, speech, embedding = self._session.run(list(OUTPUTS), {INPUT: windows})
+        return logit, speech, embedding

@@ -16,6 +16,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Self
 
+from .labels import Claim, Provenance, printable
+
+__all__ = [
+    "SCHEMA", "VERDICT_COLOURS", "Claim", "InputInfo", "ModelInfo", "PolicyInfo", "Provenance",
+    "Reason", "Report", "Segment", "Timing", "Verdict", "describe_policy", "json_schema",
+    "printable",
+]  # fmt: skip
+
 SCHEMA = "deepfake_audio.report/1"
 
 
@@ -91,12 +99,16 @@ class InputInfo:
 
 @dataclass(frozen=True)
 class PolicyInfo:
-    """The operating point in force; ``expected_fpr`` is unknown for a threshold of one's own."""
+    """The operating point in force; ``expected_fpr`` is unknown for a threshold of one's own.
+
+    Above ``max_novelty``, if there is one, a verdict is ``uncertain`` whatever the score.
+    """
 
     name: str
     threshold: float
     expected_fpr: float | None
     prior_synthetic: float
+    max_novelty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,14 +122,6 @@ class ModelInfo:
     def __str__(self) -> str:
         """Return name, version and the start of the hash."""
         return f"{self.name} {self.version} ({self.sha256[:8]})"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What labels inside the file claim; beside the score, never part of it."""
-
-    aigc: dict[str, Any] | None = None
-    c2pa: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,8 @@ class Report:
     policy : PolicyInfo
         The operating point.
     warnings : tuple of str
-        Quality flags of the audio, and ``mixed_segments`` if parts of a recording that is not
-        ``likely_synthetic`` as a whole are.
+        Quality flags of the audio; ``mixed_segments`` if parts of a recording that is not
+        ``likely_synthetic`` as a whole are; ``unknown_source`` if its novelty is very high.
     segments : tuple of Segment
         Stretches of speech, by channel and time.
     provenance : Provenance
@@ -156,6 +160,9 @@ class Report:
         Which model spoke.
     timing_ms : Timing
         What it took.
+    novelty : float or None
+        Share of the model's calibration recordings that are less far from the speech it learned
+        from; see :mod:`deepfake_audio.novelty`. None if inconclusive, or if the model cannot tell.
     """
 
     input: InputInfo
@@ -169,6 +176,7 @@ class Report:
     model: ModelInfo
     timing_ms: Timing
     provenance: Provenance = field(default_factory=Provenance)
+    novelty: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON types."""
@@ -207,9 +215,14 @@ class Report:
                 model=ModelInfo(**values["model"]),
                 timing_ms=Timing(**values["timing_ms"]),
                 provenance=Provenance(**values["provenance"]),
+                novelty=values.get("novelty"),  # older reports have none
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a {SCHEMA} object: {error}") from error
+
+    def with_provenance(self, found: Provenance) -> Self:
+        """Return the report with labels beside the verdict, which stays as it is."""
+        return dataclasses.replace(self, provenance=found)
 
     def summary(self) -> str:
         """Return the report in one line, without the file name."""
@@ -221,6 +234,8 @@ class Report:
         parts.append(f"{self.input.speech_s:.1f} s speech")
         if self.warnings:
             parts.append(f"[{', '.join(self.warnings)}]")
+        if labels := self.provenance.phrases():
+            parts.append(f"<{'; '.join(labels)}>")
         return "  ".join(parts)
 
     def __str__(self) -> str:
@@ -237,10 +252,13 @@ class Report:
                 f"  score      p(synthetic) {self.p_synthetic:.3f} under a prior of "
                 f"{self.policy.prior_synthetic:g}, LLR {self.llr_synthetic:+.2f}"
             )
+        if self.novelty is not None:
+            lines.append(f"  novelty    {describe_novelty(self.novelty)}")
         lines.append(f"  threshold  {describe_policy(self.policy)}")
         lines.append(f"  heard      {self._heard()}")
         if self.warnings:
             lines.append(f"  warnings   {', '.join(self.warnings)}")
+        lines += [f"  labels     {line}" for line in self.provenance.lines()]
         lines.append(f"  model      {self.model}")
         return lines
 
@@ -272,7 +290,7 @@ class Report:
 
 
 _JSON_ORDER = (
-    "input", "verdict", "reason", "p_synthetic", "llr_synthetic", "policy", "warnings",
+    "input", "verdict", "reason", "p_synthetic", "llr_synthetic", "novelty", "policy", "warnings",
     "segments", "provenance", "model", "timing_ms",
 )  # fmt: skip
 
@@ -288,17 +306,20 @@ VERDICT_COLOURS = {
 def describe_policy(policy: PolicyInfo) -> str:
     """Say what the threshold is and what it costs on genuine speech."""
     text = f"{policy.threshold:g} ({policy.name})"
+    if policy.max_novelty is not None:
+        text += f", uncertain above novelty {policy.max_novelty:g}"
     if policy.expected_fpr is None:
         return text + ": false-positive rate not measured"
     per_hundred = f"{100 * policy.expected_fpr:.1f}".removesuffix(".0")
     return f"{text}: flags about {per_hundred} in 100 genuine clips of the calibration set"
 
 
-def printable(text: str) -> str:
-    """Escape line breaks, control characters and lone surrogates, which file names may hold."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
+def describe_novelty(novelty: float) -> str:
+    """Say what a novelty is measured by."""
+    per_hundred = f"{100 * novelty:.1f}".removesuffix(".0")
+    return (
+        f"{novelty:.3f}: further from what the model knows than {per_hundred} in 100 clips "
+        "of the calibration set"
     )
 
 

@@ -13,7 +13,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -67,6 +67,34 @@ Precision = Literal["auto", "fp32", "bf16"]
 T = TypeVar("T")
 
 
+class Heard(NamedTuple):
+    """What the network says about windows, one element each.
+
+    Attributes
+    ----------
+    llr : ndarray
+        Log-likelihood ratio, high for synthetic.
+    speech : ndarray of bool
+        Whether the network takes the window for speech.
+    distance : ndarray
+        How far it lies from known speech; NaN if the model does not know.
+    """
+
+    llr: FloatArray
+    speech: BoolArray
+    distance: FloatArray
+
+    def part(self, start: int, stop: int) -> Heard:
+        """Return some of the windows."""
+        return Heard(self.llr[start:stop], self.speech[start:stop], self.distance[start:stop])
+
+    def placed(self, where: BoolArray) -> Heard:
+        """Put windows in the places of a mask of any shape, in order; 0 and False elsewhere."""
+        llr, distance, speech = np.zeros(where.shape), np.zeros(where.shape), np.zeros_like(where)
+        llr[where], speech[where], distance[where] = self
+        return Heard(llr, speech, distance)
+
+
 @dataclass(frozen=True)
 class SegmentScores:
     """Scores of the speech windows of one recording, ordered by channel and time.
@@ -107,6 +135,9 @@ class Score:
         The speech windows.
     elapsed_s : float
         Seconds spent, work shared with other recordings in proportion.
+    distance : float or None
+        Mean distance from known speech over the windows behind ``llr``, see
+        :mod:`deepfake_audio.novelty`. None without speech, or if the model does not know.
     """
 
     llr: float | None
@@ -115,6 +146,7 @@ class Score:
     speech_s: float
     segments: SegmentScores
     elapsed_s: float
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +190,8 @@ class Evidence:
         Log-likelihood ratio of those that were heard.
     speech_s : ndarray, shape (channels,)
         Seconds of active audio in speech windows.
+    distance : ndarray, shape (channels,)
+        Mean distance of the speech windows from known speech; NaN without any.
     """
 
     duration_s: float
@@ -167,6 +201,7 @@ class Evidence:
     speech: BoolArray
     llr: FloatArray
     speech_s: FloatArray
+    distance: FloatArray
 
 
 class Scorer:
@@ -263,15 +298,15 @@ class Scorer:
         plans = [_Plan.of(samples, self.header.windows) for samples in recordings]
         counts = np.array([np.count_nonzero(plan.sounding) for plan in plans], dtype=np.int64)
         stops = np.cumsum(counts)
-        llr, is_speech = self._run(plans, counts)
+        heard = self._run(plans, counts)
         # Nearly all time goes into windows; a recording without any still costs its plan.
         elapsed_s = (time.perf_counter() - began) * (counts + 1) / (counts.sum() + counts.size)
         return [
-            conclude(_evidence(plan, llr[start:stop], is_speech[start:stop]), float(cost))
+            conclude(_evidence(plan, heard.part(start, stop)), float(cost))
             for plan, start, stop, cost in zip(plans, stops - counts, stops, elapsed_s, strict=True)
         ]
 
-    def hear(self, windows: Sequence[FloatArray]) -> tuple[FloatArray, BoolArray]:
+    def hear(self, windows: Sequence[FloatArray]) -> Heard:
         """Score single windows, whatever they come from.
 
         Parameters
@@ -281,8 +316,8 @@ class Scorer:
 
         Returns
         -------
-        llr, is_speech : ndarray, shape (windows,)
-            Log-likelihood ratio, and whether the network takes the window for speech.
+        Heard
+            Each shaped (windows,).
 
         Raises
         ------
@@ -296,10 +331,10 @@ class Scorer:
 
         return self._batches(np.array([len(w) for w in windows], dtype=np.int64), fill)
 
-    def _run(self, plans: Sequence[_Plan], counts: IntArray) -> tuple[FloatArray, BoolArray]:
-        """Return the LLR and the speech gate of every sounding window, both shaped (rows,)."""
+    def _run(self, plans: Sequence[_Plan], counts: IntArray) -> Heard:
+        """Return what there is to say about every sounding window, each shaped (rows,)."""
         if not counts.sum():
-            return np.zeros(0), np.zeros(0, dtype=np.bool_)
+            return Heard(np.zeros(0), np.zeros(0, dtype=np.bool_), np.zeros(0))
         where = [np.nonzero(plan.sounding) for plan in plans]  # channel-major, as in the plan
         recording = np.repeat(np.arange(len(plans)), counts)
         channel = np.concatenate([channels for channels, _ in where])
@@ -312,36 +347,42 @@ class Scorer:
 
         return self._batches(np.array([plan.length for plan in plans])[recording], fill)
 
-    def _batches(
-        self, length: IntArray, fill: Callable[[FloatArray, IntArray], None]
-    ) -> tuple[FloatArray, BoolArray]:
+    def _batches(self, length: IntArray, fill: Callable[[FloatArray, IntArray], None]) -> Heard:
         """Run windows of the given lengths; ``fill`` copies some of one length into a batch."""
         logits = np.empty(length.size)
         speech = np.empty(length.size)
+        distance = np.full(length.size, np.nan)
+        known = self.header.known_speech
         for bucket in np.unique(length):
             rows = np.flatnonzero(length == bucket)
             batch = np.empty((min(self.batch_windows, rows.size), bucket), dtype=np.float32)
             for size in batch_sizes(rows.size, self.batch_windows):
                 chosen, rows = rows[:size], rows[size:]
                 fill(batch[:size], chosen)
-                logits[chosen], speech[chosen] = self._forward(batch[:size])
+                logits[chosen], speech[chosen], embedding = self._forward(batch[:size])
+                if known:
+                    distance[chosen] = known.distance(embedding)
         if not (np.isfinite(logits).all() and np.isfinite(speech).all()):
             raise CheckpointError(
                 "the network gave a score that is not a finite number", name=self.header.name
             )
         calibration = self.header.calibration
-        return calibration.llr(logits), speech >= calibration.speech_threshold
+        return Heard(calibration.llr(logits), speech >= calibration.speech_threshold, distance)
 
-    def _forward(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return logits and probabilities of speech of windows shaped (batch, samples)."""
+    def _forward(self, batch: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return logits, probabilities of speech and embeddings of windows (batch, samples)."""
         if isinstance(self.network, OnnxNetwork):
-            logit, speech = self.network.run(batch)
-            return logit, 1 / (1 + np.exp(-speech.astype(np.float64)))
+            logit, speech, embedding = self.network.run(batch)
+            return logit, 1 / (1 + np.exp(-speech.astype(np.float64))), embedding
         import torch
 
         with torch.inference_mode():
             output = self.network(torch.from_numpy(batch).to(self.device))
-        return output.logit.double().cpu().numpy(), output.speech.double().sigmoid().cpu().numpy()
+        return (
+            output.logit.double().cpu().numpy(),
+            output.speech.double().sigmoid().cpu().numpy(),
+            output.embedding.float().cpu().numpy(),
+        )
 
 
 def _gather(
@@ -358,12 +399,9 @@ def _gather(
         batch[low:high] = windows[channel[low:high], start[low:high]]
 
 
-def _evidence(plan: _Plan, rows: FloatArray, speech_rows: BoolArray) -> Evidence:
-    """Put the sounding windows of one recording, both arguments shaped (rows,), in their places."""
-    llr = np.zeros(plan.sounding.shape)
-    llr[plan.sounding] = rows
-    speech = np.zeros_like(plan.sounding)
-    speech[plan.sounding] = speech_rows
+def _evidence(plan: _Plan, rows: Heard) -> Evidence:
+    """Put the sounding windows of one recording in their places."""
+    llr, speech, distance = rows.placed(plan.sounding)
     return Evidence(
         duration_s=plan.samples.shape[1] / SAMPLE_RATE_HZ,
         length=plan.length,
@@ -372,7 +410,14 @@ def _evidence(plan: _Plan, rows: FloatArray, speech_rows: BoolArray) -> Evidence
         speech=speech,
         llr=llr,
         speech_s=active_seconds(plan.active, plan.starts, speech),
+        distance=mean_where_any(np.where(speech, distance, 0).sum(axis=1), speech.sum(axis=1)),
     )
+
+
+def mean_where_any(total: FloatArray, count: IntArray) -> FloatArray:
+    """Return ``total / count`` of each channel, NaN where ``count`` is 0."""
+    mean: FloatArray = np.where(count > 0, total, np.nan) / np.maximum(count, 1)
+    return mean
 
 
 def conclude(evidence: Evidence, elapsed_s: float = 0.0) -> Score:
@@ -395,10 +440,12 @@ def conclude(evidence: Evidence, elapsed_s: float = 0.0) -> Score:
     eligible = eligible if eligible.any() else has_speech if has_speech.any() else heard > 0
     chosen = speech if has_speech.any() else evidence.sounding
     mean = np.where(chosen, llr, 0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
+    deciding = int(np.where(eligible, mean, -np.inf).argmax()) if eligible.any() else None
+    distance = evidence.distance[deciding] if deciding is not None else np.nan
     channel, window = np.nonzero(speech)
     start_s = evidence.starts[window] / SAMPLE_RATE_HZ
     return Score(
-        llr=float(mean[eligible].max()) if eligible.any() else None,
+        llr=None if deciding is None else float(mean[deciding]),
         peak_llr=_peak(llr, speech),
         reason=reason,
         speech_s=float(speech_s.max(initial=0.0)),
@@ -406,6 +453,7 @@ def conclude(evidence: Evidence, elapsed_s: float = 0.0) -> Score:
             channel, start_s, start_s + evidence.length / SAMPLE_RATE_HZ, llr[channel, window]
         ),
         elapsed_s=elapsed_s,
+        distance=float(distance) if np.isfinite(distance) else None,
     )
 
 

@@ -277,7 +277,7 @@ def _schema() -> Any:
     columns = {
         **dict.fromkeys(("name", "error_code", "error", "verdict", "reason"), text),
         **scores,
-        **{"policy": text, "threshold": number, "prior_synthetic": number},
+        **{"novelty": number, "policy": text, "threshold": number, "prior_synthetic": number},
         **{"duration_s": number, "speech_s": number, "format": text},
         **{"sample_rate_hz": count, "channels": count, "warnings": pa.list_(text)},
         **dict.fromkeys(("sha256", "model", "model_version", "model_sha256"), text),
@@ -297,6 +297,7 @@ def result_row(item: Item, result: Report | DeepfakeAudioError) -> dict[str, Any
         "reason": result.reason and result.reason.value,
         "p_synthetic": result.p_synthetic,
         "llr_synthetic": result.llr_synthetic,
+        "novelty": result.novelty,
         "policy": policy.name,
         "threshold": policy.threshold,
         "prior_synthetic": policy.prior_synthetic,

@@ -26,7 +26,7 @@ from .judging import Judge
 from .listening import Listener, Window, hear
 from .quality import SHORT_S, SampleMeter, quality_flags
 from .report import Reason, Report, Segment, Verdict
-from .scoring import Evidence, Scorer, SegmentScores, conclude
+from .scoring import Evidence, Heard, Scorer, SegmentScores, conclude
 from .windows import FRAME_S, BoolArray, FloatArray
 
 EVENT_SCHEMA = "deepfake_audio.event/1"
@@ -139,7 +139,7 @@ class Stream:
         windows = pool.scorer.header.windows
         self._listener = Listener(channels, windows, every_s=config.hop_s, dtype=np.int16)
         self._hop_frames = round(config.hop_s / FRAME_S)
-        self._recent: deque[_Heard] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
+        self._recent: deque[_Recent] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
         self._due: deque[Window] = deque()
         self._source_frames = 0
 
@@ -255,13 +255,14 @@ class Stream:
         self._due.clear()
         return waiting
 
-    def settle(self, window: Window, llr: FloatArray, speech: BoolArray) -> StreamEvent | None:
-        """Take in what was found in a window, both shaped (channels,); say what it means."""
-        self._listener.take(window, llr, speech)
+    def settle(self, window: Window, found: Heard) -> StreamEvent | None:
+        """Take in what was found in a window, each shaped (channels,); say what it means."""
+        self._listener.take(window, found)
         if window.final:
             return None  # the end of a stream is the matter of its report
+        llr, speech, _ = found
         fresh = window.active[:, -self._hop_frames :] & speech[:, None]
-        self._recent.append(_Heard(window.sounding, speech, llr, fresh.sum(axis=1) * FRAME_S))
+        self._recent.append(_Recent(window.sounding, speech, llr, fresh.sum(axis=1) * FRAME_S))
         return self._event(window, llr, speech)
 
     def _event(self, window: Window, llr: FloatArray, speech: BoolArray) -> StreamEvent:
@@ -317,7 +318,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Recent:
     """What was found in one window of a stream, each shaped (channels,)."""
 
     sounding: BoolArray
@@ -326,7 +327,7 @@ class _Heard:
     speech_s: FloatArray
 
 
-def _recent_evidence(recent: Sequence[_Heard], newest: Window) -> Evidence:
+def _recent_evidence(recent: Sequence[_Recent], newest: Window) -> Evidence:
     """Return the evidence of the last windows as if they were a recording of their own."""
     return Evidence(
         duration_s=newest.end_s,
@@ -336,6 +337,7 @@ def _recent_evidence(recent: Sequence[_Heard], newest: Window) -> Evidence:
         speech=np.stack([heard.speech for heard in recent], axis=1),
         llr=np.stack([heard.llr for heard in recent], axis=1),
         speech_s=np.sum([heard.speech_s for heard in recent], axis=0),
+        distance=np.full(len(newest.sounding), np.nan),  # a matter of the whole
     )
 
 
@@ -413,7 +415,7 @@ class StreamPool:
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
         found = hear(self.scorer, [window for _, window in due])
         events = []
-        for (stream, window), (llr, speech) in zip(due, found, strict=True):
-            if event := stream.settle(window, llr, speech):
+        for (stream, window), its in zip(due, found, strict=True):
+            if event := stream.settle(window, its):
                 events.append((stream, event))
         return events

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,3 +47,24 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="session")
 def detector(checkpoint: Checkpoint) -> Detector:
     return Detector(checkpoint, device="cpu", precision="fp32")  # the same, whatever the batch
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket on an S3 server of our own, as an fsspec file system."""
+    server_module = pytest.importorskip("moto.server", reason='pip install "moto[server]"')
+    s3fs = pytest.importorskip("s3fs", reason='pip install "deepfake-audio[distributed]"')
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    filesystem = s3fs.S3FileSystem()
+    filesystem.mkdir("clips")
+    yield filesystem
+    filesystem.rm("clips", recursive=True)  # the server's memory outlives it
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()

@@ -295,26 +295,6 @@ def test_a_killed_worker_costs_nothing(cluster: Any, speech_wav: MakeWav, tmp_pa
     assert len({row["p_synthetic"] for row in rows.values()}) == 1
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket on an S3 server of our own, as an fsspec file system."""
-    server_module = pytest.importorskip("moto.server", reason='pip install "moto[server]"')
-    s3fs = pytest.importorskip("s3fs", reason='pip install "deepfake-audio[distributed]"')
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    filesystem = s3fs.S3FileSystem()
-    filesystem.mkdir("clips")
-    yield filesystem
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
-
-
 def test_from_a_bucket_into_a_bucket(bucket: Any, recordings: Path) -> None:
     bucket.put(str(recordings), "clips/in", recursive=True)
     outcome = score("s3://clips/in", "s3://clips/out", settings=UNITTEST, shard_size=3)

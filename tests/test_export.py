@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sounds import make_speech
 
 from deepfake_audio import Detector
 from deepfake_audio.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -15,6 +17,7 @@ from deepfake_audio.config import BranchConfig, FrontendConfig
 from deepfake_audio.errors import CheckpointError, DeviceError
 from deepfake_audio.export import export_onnx
 from deepfake_audio.model import UNITTEST_MODEL, build_network, join
+from deepfake_audio.novelty import fit_known_speech, with_levels
 
 MakeSpeech = Callable[..., np.ndarray]
 
@@ -30,6 +33,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     branches = tuple(BranchConfig(frontend, UNITTEST_MODEL) for frontend in frontends)
     network = join([build_network(f, UNITTEST_MODEL, seed=i) for i, f in enumerate(frontends)])
     header = dataclasses.replace(plain.header, branches=branches)
+    sounds = [make_speech(1 + seed / 6, seed) for seed in range(40)]
+    with torch.inference_mode():
+        embeddings = [network.eval()(torch.from_numpy(s)[None]).embedding[0] for s in sounds]
+    known = fit_known_speech(torch.stack(embeddings[:30]).numpy())
+    known = with_levels(known, 2 * known.distance(torch.stack(embeddings).numpy()))
+    header = dataclasses.replace(header, known_speech=known)
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_checkpoint(path, network, header)
     return load_checkpoint(path)
@@ -55,12 +64,18 @@ def test_reports_are_the_same(
         onnx_detector.detect_many(sounds, sample_rate_hz=16_000),
         strict=True,
     )
+    reports = []
     for one, other in pairs:
+        reports.append(one)
         assert one.verdict == other.verdict
         assert one.input == other.input
         assert len(one.segments) == len(other.segments)
+        assert (one.novelty is None) == (other.novelty is None)
+        if one.novelty is not None:
+            assert one.novelty == pytest.approx(other.novelty, abs=1e-3)
         if one.llr_synthetic is not None:
             assert one.llr_synthetic == pytest.approx(other.llr_synthetic, abs=2e-4)
+    assert any(0 < (report.novelty or 0) < 1 for report in reports)
     assert onnx_detector.scorer.precision == "fp32"
     with pytest.raises(CheckpointError, match="exported"):
         export_onnx(loaded, tmp_path / "again.onnx")

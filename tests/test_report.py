@@ -11,6 +11,7 @@ from deepfake_audio.report import (
     InputInfo,
     ModelInfo,
     PolicyInfo,
+    Provenance,
     Reason,
     Report,
     Segment,
@@ -26,18 +27,24 @@ DESIGNED = {
         "channels": 2, "duration_s": 12.4, "speech_s": 9.8,
     },
     "verdict": "likely_synthetic", "reason": None, "p_synthetic": 0.973, "llr_synthetic": 3.58,
+    "novelty": 0.35,
     "policy": {
         "name": "balanced", "threshold": 0.9, "expected_fpr": 0.01, "prior_synthetic": 0.5,
+        "max_novelty": None,
     },
     "warnings": ["narrow_band"],
     "segments": [
         {"channel": 0, "start_s": 0.0, "end_s": 4.0, "p_synthetic": 0.98, "llr_synthetic": 3.9},
         {"channel": 1, "start_s": 0.0, "end_s": 4.0, "p_synthetic": 0.5, "llr_synthetic": 0.0},
     ],
-    "provenance": {"aigc": None, "c2pa": None},
+    "provenance": {"aigc": None, "c2pa": None, "rhythm_s": None, "read": False},
     "model": {"name": "default", "version": "1.0.0", "sha256": "ab" * 32},
     "timing_ms": {"decode": 9, "score": 10},
 }  # fmt: skip
+
+
+LATER_FIELDS = {"novelty", "max_novelty"}
+"""Fields that older reports lack; they stay valid."""
 
 
 def make(**changes: Any) -> Report:
@@ -52,11 +59,20 @@ def test_json_form_is_the_documented_one() -> None:
     assert Report.from_dict(json.loads(report.to_json())) == report
 
 
+def test_older_reports_are_read() -> None:
+    older = {key: value for key, value in DESIGNED.items() if key != "novelty"}
+    older["policy"] = {k: v for k, v in DESIGNED["policy"].items() if k != "max_novelty"}
+    jsonschema.validate(older, json_schema())
+    assert Report.from_dict(older) == make(novelty=None)
+    assert "novelty" not in str(Report.from_dict(older))
+
+
 INCONCLUSIVE = {
     "verdict": Verdict.INCONCLUSIVE,
     "reason": Reason.NO_SPEECH,
     "p_synthetic": None,
     "llr_synthetic": None,
+    "novelty": None,
     "segments": (),
 }
 
@@ -85,7 +101,8 @@ def test_schema_refuses_what_contradicts_itself(changes: dict[str, Any]) -> None
 def test_schema_knows_every_field() -> None:
     def compare(schema: dict[str, Any], value: Any) -> None:
         if isinstance(value, dict):
-            assert set(schema["properties"]) == set(value) == set(schema["required"])
+            assert set(schema["properties"]) == set(value)
+            assert set(schema["required"]) == set(value) - LATER_FIELDS
             for key, inner in value.items():
                 compare(schema["properties"][key], inner)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -120,6 +137,7 @@ def test_text_states_what_a_number_means() -> None:
         "clip.ogg: likely synthetic",
         "p(synthetic) 0.973 under a prior of 0.5",
         "LLR +3.58",
+        "0.350: further from what the model knows than 35 in 100 clips of the calibration set",
         "0.9 (balanced)",
         "flags about 1 in 100 genuine clips of the calibration set",
         "default 1.0.0 (abababab)",
@@ -139,9 +157,66 @@ def test_text_of_an_inconclusive_report_has_the_reason_and_no_number() -> None:
 
 
 def test_own_threshold_promises_no_rate() -> None:
-    text = str(make(policy=PolicyInfo("custom", 0.7, None, 0.5)))
+    text = str(make(policy=PolicyInfo("custom", 0.7, None, 0.5), novelty=None))
     assert "not measured" in text
     assert "in 100" not in text
+    assert "uncertain above novelty 0.9" in str(make(policy=PolicyInfo("a", 0.7, None, 0.5, 0.9)))
+
+
+FOUND = Provenance(
+    aigc={
+        "says": "may_be", "where": "RIFF chunk AIGC", "fields": {"Label": "2"},
+        "deviations": ['unknown key "<b>\x1b"'],
+    },
+    c2pa={
+        "where": "RIFF chunk C2PA", "n_bytes": 9, "state": "Valid", "problem": None,
+        "generator": "G 1", "signer": "S", "source_types": ["trainedAlgorithmicMedia"],
+        "says": "is_generated",
+    },
+    rhythm_s=0.25,
+    read=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("found", [FOUND, Provenance(read=True), Provenance(rhythm_s=1.0)])
+def test_labels_stand_beside_the_verdict(found: Provenance) -> None:
+    report = make().with_provenance(found)
+    jsonschema.validate(report.to_dict(), json_schema())
+    assert Report.from_dict(json.loads(report.to_json())) == report
+    assert dataclasses.replace(report, provenance=Provenance()) == make()
+
+
+def test_labels_in_text() -> None:
+    assert "labels" not in str(make())
+    assert "labels     none found" in str(make().with_provenance(Provenance(read=True)))
+    report = make().with_provenance(FOUND)
+    text = str(report)
+    assert (
+        'labels     AIGC: may be generated (RIFF chunk AIGC); deviates: unknown key "<b>\\x1b"\n'
+        in text
+    )
+    assert "labels     C2PA: valid, is generated (G 1, S, RIFF chunk C2PA)\n" in text
+    assert "labels     audible label at 0.2 s\n" in text
+    summary = "<AIGC: may be generated; C2PA: valid, is generated; audible label at 0.2 s>"
+    assert report.summary().endswith(summary)
+    assert "<b>" not in report._repr_html_().replace("<b style", "")
+    unreadable = Provenance(aigc={**FOUND.aigc, "says": None}) if FOUND.aigc else FOUND
+    assert unreadable.phrases() == ["AIGC: unreadable"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"aigc": {"says": "yes"}},
+        {"aigc": {**(FOUND.aigc or {}), "says": "yes"}},
+        {"c2pa": {**(FOUND.c2pa or {}), "says": "may_be"}},
+        {"rhythm_s": -1},
+    ],
+)
+def test_schema_knows_what_labels_say(broken: dict[str, Any]) -> None:
+    report = make().with_provenance(dataclasses.replace(FOUND, **broken))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report.to_dict(), json_schema())
 
 
 def named(name: str) -> Report:

@@ -116,7 +116,7 @@ def _tones(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     return signal
 
 
-def _melody(n_samples: int, rng: np.random.Generator) -> np.ndarray:
+def melody(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Play notes and chords of a random instrument over a random beat."""
     signal = np.zeros(n_samples)
     beat = int(SAMPLE_RATE_HZ * rng.uniform(0.12, 0.6))
@@ -155,7 +155,7 @@ def nonspeech(bank: SoundBank, n_samples: int, rng: np.random.Generator) -> np.n
     elif choice < 0.70:
         signal = _tones(n_samples, rng)
     elif choice < 0.90:
-        signal = _melody(n_samples, rng)
+        signal = melody(n_samples, rng)
     else:
         signal = coloured_noise(n_samples, rng).astype(np.float64)
     if rng.random() < 0.3:

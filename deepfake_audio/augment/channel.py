@@ -1,24 +1,32 @@
 """What happens to a voice between mouth and file, for a whole batch at once.
 
-Room, microphone and line colouring, band limits, background sounds, overload. Randomness comes
-from one generator a clip, so that a clip is always treated alike for the same seed and step,
-whatever stands beside it in the batch.
+Another pitch, RawBoost and replay; room, microphone and line colouring, band limits, background
+sounds, overload; other rates, lost packets, another level: in this order. Randomness comes from
+one generator a clip, so that a clip is always treated alike for the same seed and step, whatever
+stands beside it in the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
 from ..config import SAMPLE_RATE_HZ, Config
 from .bank import SoundBank, coloured_noise, random_excerpt, synthetic_rir
+from .pace import change_pitch
+from .rawboost import convolutive, impulsive, stationary
+from .replay import replay
+from .signals import Generators, at_snr, filtered, overload, quantize, transform_length
+from .transport import lose_packets, resampling_chain
 
-_EQ_KNOTS_HZ = np.array([60, 150, 300, 600, 1200, 2000, 3000, 4200, 5600, 7900], dtype=np.float64)
+Effect = Callable[[Tensor, Generators], Tensor]
+
+EQ_KNOTS_HZ = np.array([60, 150, 300, 600, 1200, 2000, 3000, 4200, 5600, 7900], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,26 @@ class AugmentConfig(Config):
         Largest boost or cut of the random equaliser, decibels.
     low_pass_hz, high_pass_hz : (float, float)
         Ranges of the band limits, hertz.
+    double_coding : float
+        Share of the coded renderings that went through a second codec.
+    pitch : float
+        Probability of another pitch at the same pace.
+    pitch_semitones : float
+        Largest change of pitch.
+    convolutive, impulsive, stationary : float
+        Probability of each part of RawBoost, see :mod:`.rawboost`.
+    replay : float
+        Probability of a loudspeaker, a room and a microphone, see :mod:`.replay`.
+    resample : float
+        Probability of one or two other sample rates on the way.
+    packet_loss : float
+        Probability of lost packets, three in four times concealed.
+    loss_share : (float, float)
+        Range of the share of packets that are lost.
+    level : float
+        Probability of another level.
+    level_db : (float, float)
+        Range of its change, decibels.
     """
 
     share: float = 1.0
@@ -63,6 +91,19 @@ class AugmentConfig(Config):
     eq_db: float = 10.0
     low_pass_hz: tuple[float, float] = (3_000.0, 7_800.0)
     high_pass_hz: tuple[float, float] = (50.0, 400.0)
+    # What is off draws no random numbers: recipes from before there was more give the same batches.
+    double_coding: float = 0.0
+    pitch: float = 0.0
+    pitch_semitones: float = 2.0
+    convolutive: float = 0.0
+    impulsive: float = 0.0
+    stationary: float = 0.0
+    replay: float = 0.0
+    resample: float = 0.0
+    packet_loss: float = 0.0
+    loss_share: tuple[float, float] = (0.01, 0.2)
+    level: float = 0.0
+    level_db: tuple[float, float] = (-30.0, 0.0)
 
 
 NO_AUGMENTATION = AugmentConfig(
@@ -89,17 +130,45 @@ class ChannelSimulator:
 
     def __call__(self, waveforms: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
         """Treat each row of ``waveforms`` (batch, samples) with its own generator."""
+        rngs = list(rngs)
+        config = self.config
+        for share, effect in (
+            (config.pitch, partial(_each, self._other_pitch)),
+            (config.convolutive, convolutive),
+            (config.impulsive, impulsive),
+            (config.stationary, stationary),
+            (config.replay, partial(replay, room=self._room)),
+            (1.0, self._line),
+            (config.resample, partial(_each, resampling_chain)),
+            (config.packet_loss, partial(_each, self._lossy)),
+            (config.level, self._other_level),
+        ):
+            waveforms = _to_some(waveforms, rngs, share, effect)
+        return quantize(waveforms)
+
+    def _line(self, waveforms: Tensor, rngs: Generators) -> Tensor:
+        """Room, equaliser and band limits, then background, then overload."""
         n_samples = waveforms.shape[1]
         response = torch.from_numpy(np.stack([self._line_response(n_samples, r) for r in rngs]))
-        n_fft = 2 * (response.shape[1] - 1)
-        spectrum = torch.fft.rfft(waveforms, n_fft) * response.to(waveforms.device)
-        wet = torch.fft.irfft(spectrum, n_fft)[:, :n_samples]
+        wet = filtered(waveforms, response)
         backgrounds = torch.from_numpy(np.stack([self._background(n_samples, r) for r in rngs]))
         drive = torch.tensor([self._draw(self.config.overload, r, 1.5, 8.0) for r in rngs])
         bend = torch.tensor([self._draw(self.config.nonlinear, r, -0.3, 0.3) for r in rngs])
         snr_db = torch.tensor([r.uniform(*self.config.snr_db) for r in rngs], dtype=wet.dtype)
-        noisy = wet + _at_snr(wet, backgrounds.to(wet), snr_db.to(wet))
-        return _quantize(_overload(noisy, drive.to(wet), bend.to(wet)))
+        noisy = wet + at_snr(wet, backgrounds.to(wet), snr_db.to(wet))
+        return overload(noisy, drive.to(wet), bend.to(wet))
+
+    def _other_pitch(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        limit = self.config.pitch_semitones
+        return change_pitch(samples, float(rng.uniform(-limit, limit)))
+
+    def _lossy(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        share, conceal = rng.uniform(*self.config.loss_share), rng.random() < 0.75
+        return lose_packets(samples, share, rng, conceal=bool(conceal))
+
+    def _other_level(self, waveforms: Tensor, rngs: Generators) -> Tensor:
+        decibels = torch.tensor([r.uniform(*self.config.level_db) for r in rngs])
+        return waveforms * 10.0 ** (decibels.to(waveforms)[:, None] / 20.0)
 
     @staticmethod
     def _draw(probability: float, rng: np.random.Generator, low: float, high: float) -> float:
@@ -110,12 +179,12 @@ class ChannelSimulator:
     def _line_response(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """Frequency response of room, equaliser and band limits together, complex64."""
         config = self.config
-        n_fft = _fast_length(n_samples + SAMPLE_RATE_HZ // 2)
+        n_fft = transform_length(n_samples)
         bins_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE_HZ)
         gain_db = np.zeros_like(bins_hz)
         if rng.random() < config.eq:
-            knots_db = rng.uniform(-1, 1, len(_EQ_KNOTS_HZ)) * rng.uniform(0, config.eq_db)
-            gain_db += np.interp(np.log(np.maximum(bins_hz, 1.0)), np.log(_EQ_KNOTS_HZ), knots_db)
+            knots_db = rng.uniform(-1, 1, len(EQ_KNOTS_HZ)) * rng.uniform(0, config.eq_db)
+            gain_db += np.interp(np.log(np.maximum(bins_hz, 1.0)), np.log(EQ_KNOTS_HZ), knots_db)
         if rng.random() < config.band_limit:
             edge_hz = rng.uniform(*config.low_pass_hz)
             slope_db = rng.uniform(24.0, 200.0)  # an octave
@@ -125,13 +194,14 @@ class ChannelSimulator:
             gain_db -= 24.0 * np.maximum(0, np.log2(edge_hz / np.maximum(bins_hz, 1.0)))
         response: np.ndarray = 10.0 ** (np.maximum(gain_db, -100.0) / 20.0)
         if rng.random() < config.reverb:
-            room = (
-                self.bank.rir[rng.integers(len(self.bank.rir))]
-                if self.bank.rir and rng.random() < 0.6
-                else synthetic_rir(rng)
-            )
-            response = response * np.fft.rfft(room, n_fft)
+            response = response * np.fft.rfft(self._room(rng), n_fft)
         return response.astype(np.complex64)
+
+    def _room(self, rng: np.random.Generator) -> np.ndarray:
+        """Response of a room, recorded or made up."""
+        if self.bank.rir and rng.random() < 0.6:
+            return self.bank.rir[rng.integers(len(self.bank.rir))]
+        return synthetic_rir(rng)
 
     def _background(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """Background sound, or silence where the clip gets none; float32."""
@@ -145,48 +215,29 @@ class ChannelSimulator:
         return coloured_noise(n_samples, rng)
 
 
-def _fast_length(n: int) -> int:
-    """Round up to a multiple of a large power of two, where transforms are fast."""
-    unit = 1 << max(int(np.log2(n)) - 2, 0)
-    return -(-n // unit) * unit
+def _to_some(waveforms: Tensor, rngs: Generators, share: float, effect: Effect) -> Tensor:
+    """Apply an effect to the clips that draw it; one with share 0 or 1 is not drawn."""
+    if not share:
+        return waveforms
+    chosen = [i for i, rng in enumerate(rngs) if share >= 1 or rng.random() < share]
+    if len(chosen) == len(rngs):
+        return effect(waveforms, rngs)
+    if not chosen:
+        return waveforms
+    changed = waveforms.clone()
+    changed[chosen] = effect(waveforms[chosen], [rngs[i] for i in chosen])
+    return changed
 
 
-def _at_snr(speech: Tensor, background: Tensor, snr_db: Tensor) -> Tensor:
-    """Scale each background to lie ``snr_db`` under its speech; silence stays silent."""
-    speech_rms = speech.square().mean(1, keepdim=True).sqrt()
-    background_rms = background.square().mean(1, keepdim=True).sqrt()
-    gain = speech_rms / background_rms.clamp_min(1e-9) * 10.0 ** (-snr_db[:, None] / 20.0)
-    return background * torch.where(background_rms > 0, gain, 0.0)
-
-
-def _overload(waveforms: Tensor, drive: Tensor, bend: Tensor) -> Tensor:
-    """Bend (even and odd harmonics) and clip the rows that drew it, relative to their peaks."""
-    peak = waveforms.abs().amax(1, keepdim=True).clamp_min(1e-6)
-    unit = waveforms / peak
-    bent = unit + bend[:, None] * (unit.square() - unit.pow(3))
-    clipped = (bent * drive[:, None].clamp_min(1.0)).clamp(-1.0, 1.0)
-    return torch.where(drive[:, None] > 0, clipped, bent) * peak
-
-
-def _quantize(waveforms: Tensor) -> Tensor:
-    """Round to 16 bits at a peak below full scale, as any file would."""
-    peak = waveforms.abs().amax(1, keepdim=True)
-    scaled = waveforms / peak.clamp_min(1.0)
-    return torch.round(scaled * 32767.0) / 32767.0
-
-
-def change_speed(samples: np.ndarray, factor: float, n_samples: int) -> np.ndarray:
-    """Play ``factor`` times as fast, pitch and all.
-
-    Parameters
-    ----------
-    samples : np.ndarray, int16, shape (samples,)
-        Enough of them: ``factor * n_samples``; what is missing is repeated.
-    n_samples : int
-        Length of the result.
-    """
-    played = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="MQ")
-    return np.resize(played, n_samples)
+def _each(
+    effect: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    waveforms: Tensor,
+    rngs: Generators,
+) -> Tensor:
+    """Apply to one clip after the other what has no batched form; lengths stay."""
+    rows = waveforms.cpu().numpy()
+    changed = np.stack([effect(row, rng) for row, rng in zip(rows, rngs, strict=True)])
+    return torch.from_numpy(changed).to(waveforms)
 
 
 def trim_edges(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -96,14 +96,26 @@ def render(
     return Rendering(name, np.memmap(path, dtype=np.int16, mode="r"), np.sort(np.asarray(indices)))
 
 
-def coded(seed: int) -> Render:
-    """Return the work of a codec rendering: a random codec and bit rate a clip."""
+def coded(seed: int, twice: float = 0.0) -> Render:
+    """Return the work of a codec rendering: a random codec and bit rate a clip.
+
+    Parameters
+    ----------
+    seed : int
+        Of the draws.
+    twice : float
+        Share of the clips that go through a second codec, as what is sent on does.
+    """
     names = available_codecs()
 
-    def work(index: int, samples: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng([seed, index, zlib.crc32(b"codec")])
+    def once(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         codec = CODECS[names[rng.integers(len(names))]]
         rate = int(rng.choice(codec.bit_rates)) if codec.bit_rates else None
         return transcode(samples, codec.name, rate)
+
+    def work(index: int, samples: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng([seed, index, zlib.crc32(b"codec")])
+        sent = once(samples, rng)
+        return once(sent, rng) if twice and rng.random() < twice else sent
 
     return work

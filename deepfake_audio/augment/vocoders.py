@@ -20,6 +20,7 @@ from ..datasets.cache import to_int16
 from ..errors import ConfigError, MissingExtraError
 from .codecs import transcode
 from .hifigan import HifiGan
+from .lpc import LpcSettings, resynthesize
 from .lyra import QUANTIZERS, Lyra
 from .renderings import Render
 
@@ -77,6 +78,17 @@ def world(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return spoken[: len(samples)].astype(np.float32)
 
 
+def lpc(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pulses and noise through an all-pole filter, see :mod:`.lpc`."""
+    settings = LpcSettings(
+        order=int(rng.integers(12, 25)),
+        window=int(rng.choice([384, 512, 640])),
+        hop=int(rng.choice([80, 128, 160])),
+        breath=float(rng.uniform(0.0, 0.4)),
+    )
+    return resynthesize(samples, settings, rng)
+
+
 def hifigan(path: str | Path) -> Vocoder:
     """Return the HiFi-GAN generator stored at ``path``; it hears each clip at a pace of its own."""
     generator = HifiGan.load(path)
@@ -94,7 +106,7 @@ def lyra(folder: str | Path) -> Vocoder:
     return lambda samples, rng: codec.copy(samples, int(rng.choice(QUANTIZERS)))
 
 
-VOCODERS: dict[str, Vocoder] = {"griffin_lim": griffin_lim, "world": world}
+VOCODERS: dict[str, Vocoder] = {"griffin_lim": griffin_lim, "lpc": lpc, "world": world}
 """Vocoders that need no weights, by name."""
 
 
@@ -133,13 +145,17 @@ def copies(vocoder: Vocoder, name: str) -> Render:
 
     def work(index: int, samples: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng([index, zlib.crc32(name.encode())])
-        signal = samples.astype(np.float32) / 32768.0
-        spoken = vocoder(signal, rng)
-        copied = np.zeros_like(signal)
-        length = min(len(copied), len(spoken))
-        copied[:length] = spoken[:length]
-        rms = float(np.sqrt(np.mean(copied**2)))
-        levelled = copied * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9))
-        return transcode(to_int16(levelled), "opus", OPUS_BIT_RATE)
+        return transcode(copy_of(samples, vocoder, rng), "opus", OPUS_BIT_RATE)
 
     return work
+
+
+def copy_of(samples: np.ndarray, vocoder: Vocoder, rng: np.random.Generator) -> np.ndarray:
+    """Copy a clip at its level and length, int16 in and out."""
+    signal = samples.astype(np.float32) / 32768.0
+    spoken = vocoder(signal, rng)
+    copied = np.zeros_like(signal)
+    length = min(len(copied), len(spoken))
+    copied[:length] = spoken[:length]
+    rms = float(np.sqrt(np.mean(copied**2)))
+    return to_int16(copied * (float(np.sqrt(np.mean(signal**2))) / max(rms, 1e-9)))

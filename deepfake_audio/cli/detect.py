@@ -86,6 +86,10 @@ def detect(
         Path | None,
         typer.Option(metavar="OUT.png", help="Draw the score over time; a folder for many inputs."),
     ] = None,
+    provenance: Annotated[
+        bool,
+        typer.Option("--provenance", help="Read labels, too: AIGC, C2PA, and the audible rhythm."),
+    ] = False,
     policy: PolicyOption = PolicyName.BALANCED,
     threshold: Annotated[
         float | None,
@@ -150,6 +154,8 @@ def detect(
                         f"{detector.workers} at a time"
                     )
                 results = detector.detect_decoded(decoded)
+                if provenance:
+                    results = _with_provenance(results, found)
                 _write(detector, results, found, output, plots, tally, quiet=quiet, verbose=verbose)
         return tally.status
 
@@ -254,6 +260,27 @@ def _begin_decoding(found: Inputs) -> DecodeAhead:
     decoded = DecodeAhead(zip(found.sources, found.names, strict=True), limits=Limits())
     decoded.begin()
     return decoded
+
+
+def _with_provenance(
+    results: Iterator[Report | DeepfakeAudioError], found: Inputs
+) -> Iterator[Report | DeepfakeAudioError]:
+    """Put the labels of each file beside its verdict."""
+    from ..provenance import read_provenance
+
+    for source, result in zip(found.sources, results, strict=True):
+        if isinstance(result, DeepfakeAudioError):
+            yield result
+            continue
+        try:
+            labels = read_provenance(source, name=result.input.name)
+        except DeepfakeAudioError as error:
+            say(f"{error}; labels not read")
+            yield result
+            continue
+        if not labels.read:
+            say(f"{result.input.name}: its tags are damaged; labels may be missing")
+        yield result.with_provenance(labels)
 
 
 def _write(

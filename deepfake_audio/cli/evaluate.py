@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, DeepfakeAudioError
+from ..errors import ConfigError, DeepfakeAudioError, MissingExtraError
 from . import EXIT_SOME_UNREADABLE
 from .console import (
     DeviceName,
@@ -21,11 +21,13 @@ from .console import (
     QuietOption,
     check_writable,
     errors_end_the_command,
+    one_thread_each,
     say,
     silent_libraries,
     use_utf8,
     with_progress,
 )
+from .robustness import NoiseOption, Suite, run_suite
 
 if TYPE_CHECKING:
     from ..audio import AudioSource
@@ -67,6 +69,15 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Replicates behind the 95 % intervals; 0: none.")
     ] = 1000,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also under all conditions of `deepfake-audio robustness`, attacks and splices "
+            "included; takes as many times as long.",
+        ),
+    ] = False,
+    noise: NoiseOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write metrics.json, report.md, scores.")
     ] = None,
@@ -85,22 +96,35 @@ def evaluate(
         raise typer.BadParameter("give one of them", param_hint="--data, --scores")
     if protocol and not scores:
         raise typer.BadParameter("goes with --scores", param_hint="--protocol")
+    if scores and robustness:
+        raise typer.BadParameter("needs a model and --data", param_hint="--robustness")
     use_utf8()
     with errors_end_the_command():
+        from ..augment.conditions import EVERYTHING
         from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
 
         if out:
             _create(out)
         policies: list[Policy] = []
         failed = False
+        suite: Suite | None = None
         about: dict[str, Any] = {"scores": str(scores)}
         if scores:
             table = read_asvspoof(scores, protocol)
         else:
-            detector = _load(model, device, policy)
+            clips = _clips(data or [], split, limit)
+            workers = one_thread_each(device) if robustness else 1
+            detector = _load(model, device, policy, workers)
             policies = _policies(detector, policy)
             with silent_libraries():
-                table, failed = _score(detector, data or [], split, limit, quiet=quiet)
+                table, failed = _score(detector, clips, quiet=quiet)
+            if robustness:
+                conditions = [
+                    name for name in EVERYTHING if name != "attacks" or _is_torch(detector)
+                ]
+                suite = run_suite(
+                    detector, clips, conditions, noise=noise, splices=True, quiet=quiet
+                )
             about = {"model": str(detector.model), "data": ", ".join(data or [])}
             about |= {"split": split} if split else {}
         result = evaluate_scores(
@@ -111,9 +135,13 @@ def evaluate(
             about=about,
         )
         # Printed before anything is saved: a full disk must not cost the result.
-        typer.echo(result.to_json() if json else result.to_markdown().rstrip())
+        typer.echo(_json(result, suite) if json else result.to_markdown().rstrip())
+        if suite and not json:
+            typer.echo(f"\n## Robustness\n\n{suite.to_markdown()}")
         if out:
             _save(result, table, out, format)
+            if suite:
+                _save_suite(suite, out, about)
         if failed:
             raise typer.Exit(EXIT_SOME_UNREADABLE)
 
@@ -126,10 +154,17 @@ def _create(folder: Path) -> None:
     check_writable(folder)
 
 
-def _load(model: str, device: DeviceName, policy: PolicyName) -> Detector:
+def _load(model: str, device: DeviceName, policy: PolicyName, workers: int) -> Detector:
     from ..detector import Detector
 
-    return Detector.load(model, device=device, policy=policy.value)
+    return Detector.load(model, device=device, policy=policy.value, workers=workers)
+
+
+def _is_torch(detector: Detector) -> bool:
+    """Tell whether there are gradients to attack with; an exported model has none."""
+    from ..onnx_network import OnnxNetwork
+
+    return not isinstance(detector.scorer.network, OnnxNetwork)
 
 
 def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
@@ -138,17 +173,20 @@ def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
     return sorted(policies.values(), key=lambda policy: policy.name != chosen)
 
 
-def _score(
-    detector: Detector, data: list[str], split: str | None, limit: int | None, *, quiet: bool
-) -> tuple[ScoreTable, bool]:
-    """Score labelled clips; also tell whether some could not be read."""
+def _clips(data: list[str], split: str | None, limit: int | None) -> list[Clip]:
     from ..datasets import load_manifest
-    from ..datasets.manifest import iter_audio, to_row
-    from ..evaluation import score_table_from_reports
 
     clips = load_manifest(data, split=split)
     if limit is not None and limit < len(clips):
         clips = [clips[i * len(clips) // limit] for i in range(limit)]
+    return clips
+
+
+def _score(detector: Detector, clips: list[Clip], *, quiet: bool) -> tuple[ScoreTable, bool]:
+    """Score labelled clips; also tell whether some could not be read."""
+    from ..datasets.manifest import iter_audio, to_row
+    from ..evaluation import score_table_from_reports
+
     order: list[int] = []
 
     def sources() -> Iterator[AudioSource]:
@@ -170,6 +208,27 @@ def _names(clips: list[Clip], order: list[int]) -> Iterator[str]:
     # Runs beside the sources: each name belongs to the source that was taken last.
     for _ in clips:
         yield clips[order[-1]].id
+
+
+def _json(result: Evaluation, suite: Suite | None) -> str:
+    from ..evaluation.robustness import dump
+
+    return dump(result.to_dict() | ({"robustness": suite.to_dict()} if suite else {}))
+
+
+def _save_suite(suite: Suite, out: Path, about: dict[str, Any]) -> None:
+    """Write robustness.json, .md and, with matplotlib, .png."""
+    from ..evaluation.heat_map import save_heat_map
+    from ..evaluation.robustness import dump
+
+    try:
+        (out / "robustness.json").write_text(dump(suite.to_dict(**about)) + "\n", encoding="utf-8")
+        (out / "robustness.md").write_text(suite.to_markdown() + "\n", encoding="utf-8")
+        save_heat_map(suite.results, out / "robustness.png")
+    except OSError as error:
+        raise ConfigError(f"cannot be written ({error.strerror})", name=str(out)) from error
+    except MissingExtraError as error:
+        say(f"no heat map: {error}")
 
 
 def _save(result: Evaluation, table: ScoreTable, out: Path, form: ScoreFormat) -> None:

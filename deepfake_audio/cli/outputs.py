@@ -70,7 +70,8 @@ class CsvOutput:
     COLUMNS = (
         "name", "verdict", "reason", "p_synthetic", "llr_synthetic", "policy", "threshold",
         "prior_synthetic", "duration_s", "speech_s", "format", "sample_rate_hz", "channels",
-        "warnings", "sha256", "model", "model_version", "model_sha256",
+        "warnings", "sha256", "model", "model_version", "model_sha256", "novelty",
+        "aigc", "c2pa", "rhythm_s",
     )  # fmt: skip
     SEGMENT_COLUMNS = (
         "name", "verdict", "channel", "start_s", "end_s", "p_synthetic", "llr_synthetic",
@@ -101,12 +102,15 @@ class CsvOutput:
 
 def _row(report: Report) -> list[object]:
     source, policy, model = report.input, report.policy, report.model
+    found = report.provenance
     return [
         source.name, report.verdict.value, report.reason and report.reason.value,
         report.p_synthetic, report.llr_synthetic, policy.name, policy.threshold,
         policy.prior_synthetic, source.duration_s, source.speech_s, source.format,
         source.sample_rate_hz, source.channels, ";".join(report.warnings), source.sha256,
-        model.name, model.version, model.sha256,
+        model.name, model.version, model.sha256, report.novelty,
+        found.aigc and (found.aigc["says"] or "unreadable"),
+        found.c2pa and (found.c2pa["says"] or found.c2pa["state"]), found.rhythm_s,
     ]  # fmt: skip
 
 

@@ -1,13 +1,15 @@
-"""``deepfake-audio robustness``: the same clips through codecs, noise and rooms."""
+"""``deepfake-audio robustness``: the same clips through codecs, noise, rooms, losses, attacks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DatasetError
 from .console import (
     DeviceName,
     DeviceOption,
@@ -17,10 +19,81 @@ from .console import (
     PolicyOption,
     QuietOption,
     errors_end_the_command,
+    one_thread_each,
     say,
     silent_libraries,
     use_utf8,
 )
+
+if TYPE_CHECKING:
+    from ..datasets import Clip
+    from ..detector import Detector
+    from ..evaluation.robustness import ConditionResult
+    from ..evaluation.splices import SpliceResult
+
+NoiseOption = Annotated[
+    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
+]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a run over the conditions gave."""
+
+    results: list[ConditionResult]
+    splices: list[SpliceResult]
+
+    def to_dict(self, **about: Any) -> dict[str, Any]:
+        """Return everything as plain JSON types."""
+        from ..evaluation.robustness import to_dict
+
+        return to_dict(self.results, self.splices, **about)
+
+    def to_markdown(self) -> str:
+        """Return the tables."""
+        from ..evaluation.robustness import robustness_table
+        from ..evaluation.splices import splice_table
+
+        tables = [robustness_table(self.results)] if self.results else []
+        tables += [splice_table(self.splices)] if self.splices else []
+        return "\n\n".join(tables)
+
+
+def run_suite(
+    detector: Detector,
+    clips: Sequence[Clip],
+    conditions: Sequence[str],
+    *,
+    noise: Path | None,
+    splices: bool,
+    quiet: bool,
+) -> Suite:
+    """Measure a detector under conditions and, if wanted, on partly synthetic recordings.
+
+    Where there is too little data for one of them, what was measured before is kept.
+    """
+    from ..augment import SoundBank
+    from ..evaluation.robustness import measure_robustness
+    from ..evaluation.splices import make_splices, measure_splices
+
+    bank = SoundBank.load(noise, held_out=True) if noise else None
+    results = []
+    partly: list[SpliceResult] = []
+    with silent_libraries():
+        try:
+            for result in measure_robustness(
+                detector, clips, conditions, policies=[detector.policy], bank=bank
+            ):
+                results.append(result)
+                if not quiet:
+                    say(f"{result.condition}: measured")
+            if splices:
+                partly = list(measure_splices(detector.scorer, make_splices(clips)))
+        except DatasetError as error:
+            if not results:
+                raise
+            say(f"measured no further: {error}")
+    return Suite(results, partly)
 
 
 def robustness(
@@ -31,11 +104,16 @@ def robustness(
     split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
     condition: Annotated[
         list[str] | None,
-        typer.Option(help="clean, noise:10, reverb, opus:12000, a-law, ...; repeatable."),
+        typer.Option(
+            help="clean, noise:10, reverb, opus:12000, a-law+loss:5, pgd:30, duration:2, ..., or a "
+            "topic: codecs, double, background, rooms, line, packets, edits, durations, attacks; "
+            "repeatable. All topics but the last two by default."
+        ),
     ] = None,
-    noise: Annotated[
-        Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
-    ] = None,
+    splices: Annotated[
+        bool, typer.Option("--splices", help="Also find synthetic stretches put into recordings.")
+    ] = False,
+    noise: NoiseOption = None,
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
     device: DeviceOption = DeviceName.AUTO,
@@ -45,41 +123,43 @@ def robustness(
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write all figures here, as JSON.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also draw a heat map: .png, .svg, .pdf.")
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a model on labelled clips as they are, coded, noisy and in rooms.
+    """Measure a model on labelled clips as they are, coded, noisy, in rooms, edited, attacked.
 
     Of ``--noise`` only the recordings are used that training leaves out.
     """
     use_utf8()
     with errors_end_the_command():
-        from ..augment import SoundBank
+        from ..augment.conditions import CONDITIONS
         from ..datasets import load_manifest
         from ..detector import Detector
-        from ..evaluation import robustness as measure
+        from ..evaluation.heat_map import save_heat_map
+        from ..evaluation.robustness import dump
+        from ..plots import check_format
 
+        if plot:
+            check_format(plot)
         clips = load_manifest(data, split=split)
         if limit is not None and limit < len(clips):
             clips = [clips[i * len(clips) // limit] for i in range(limit)]
-        detector = Detector.load(model, device=device, policy=policy.value)
-        results = []
-        with silent_libraries():
-            for result in measure.measure_robustness(
-                detector,
-                clips,
-                condition or measure.CONDITIONS,
-                policies=[detector.policy],
-                bank=SoundBank.load(noise, held_out=True) if noise else None,
-            ):
-                results.append(result)
-                if not quiet:
-                    say(f"{result.condition}: measured")
+        detector = Detector.load(
+            model, device=device, policy=policy.value, workers=one_thread_each(device)
+        )
+        suite = run_suite(
+            detector, clips, condition or CONDITIONS, noise=noise, splices=splices, quiet=quiet
+        )
         about = {"model": str(detector.model), "data": ", ".join(data), "clips": len(clips)}
-        text = measure.to_json(results, **about)
-        typer.echo(text if json else measure.robustness_table(results))
+        text = dump(suite.to_dict(**about))
+        typer.echo(text if json else suite.to_markdown())
         if out:
             try:
                 out.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise ConfigError(f"cannot be written ({error.strerror})", name=str(out)) from error
+        if plot:
+            save_heat_map(suite.results, plot)

@@ -24,6 +24,7 @@ ConfigOption = Annotated[
 ]
 
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of the service.")
+feedback_app = typer.Typer(no_args_is_help=True, help="What reviewers decided.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail of the service.")
 
 
@@ -202,6 +203,27 @@ def export_audit(
         with database.read() as session:
             for event in audit.events(session, after=after):
                 sys.stdout.write(json.dumps(audit.as_dict(event)) + "\n")
+
+
+@feedback_app.command("export")
+def export_feedback(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the labelled set.")],
+    tenant: Annotated[str, typer.Option(help="Whose recordings.")] = "default",
+    config: ConfigOption = None,
+) -> None:
+    """Write reviewed recordings as a labelled set that `train --data` takes."""
+    with errors_end_the_command(), _database(config) as database:
+        from ..server import feedback
+        from ..server.store import Store
+
+        settings = _settings(config)
+        store = Store(settings.storage, settings.data_dir / "incoming")
+        found = feedback.export(database, store, out, tenant=tenant)
+        say(
+            f"{found.genuine} genuine, {found.synthetic} synthetic; "
+            f"{found.without_audio} more whose audio has been deleted"
+        )
+        typer.echo(str(out / feedback.MANIFEST))
 
 
 def _settings(config: Path | None, **given: object) -> Settings:

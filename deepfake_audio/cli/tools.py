@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DatasetError
+from .augment import augment
 from .check import check
 from .console import (
     DeviceName,
@@ -21,9 +22,11 @@ from .console import (
     use_utf8,
 )
 from .evaluate import evaluate
+from .label import label
+from .monitor import monitor
 from .robustness import robustness
 from .score import score
-from .serve import audit_app, keys_app, serve
+from .serve import audit_app, feedback_app, keys_app, serve
 from .train import train
 
 app = typer.Typer(
@@ -35,12 +38,16 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(evaluate)
+app.command()(augment)
 app.command()(train)
 app.command()(score)
 app.command()(robustness)
 app.command()(serve)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
+app.add_typer(feedback_app, name="feedback")
+app.command()(label)
+app.command()(monitor)
 
 
 TEST_FIGURES = "test.json"
@@ -86,7 +93,7 @@ def export(
 
     with errors_end_the_command():
         difference = export_onnx(load_checkpoint(model), out)
-    say(f"largest difference of a logit to torch in fp32: {difference:.1e}")
+    say(f"largest difference of an output to torch in fp32: {difference:.1e}")
     typer.echo(out)
 
 

@@ -40,8 +40,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="NAME|FILE|DIR",
-            help="Copies genuine clips: griffin_lim, world, a HiFi-GAN generator, or the folder of "
-            "Lyra's graphs; may be given repeatedly.",
+            help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
+            "folder of Lyra's graphs; may be given repeatedly.",
         ),
     ] = None,
     cache: Annotated[

@@ -1,46 +1,45 @@
 """How a detector holds up when its clips arrive by other ways: codecs, background noise, rooms.
 
 The same clips are heard once as they are and once under each condition; conditions are applied to
-genuine and synthetic speech alike, and to each clip in the same way whenever it is asked for.
+genuine and synthetic speech alike (attacks to synthetic speech only), and to each clip in the
+same way whenever it is asked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..audio import AudioSource, decode
-from ..augment import NO_AUGMENTATION, ChannelSimulator, SoundBank
-from ..augment.codecs import CODECS, transcode
+from ..augment import SoundBank
+from ..augment.conditions import ATTACKS, CLEAN, CONDITIONS, Condition, condition, expand
 from ..config import SAMPLE_RATE_HZ, Policy
 from ..datasets.cache import to_int16
 from ..datasets.clip import Clip
 from ..datasets.manifest import iter_audio, to_row
+from ..decoding import READ_AHEAD_BYTES
 from ..detector import Detector
-from ..errors import AudioError, ConfigError
+from ..errors import AudioError, ConfigError, DatasetError
+from ..readahead import read_ahead
+from .attacks import Attacks
+from .durations import pieces
 from .evaluate import Evaluation, evaluate_scores
+from .splices import SpliceResult
 from .table import score_table_from_reports
 
-Samples = np.ndarray
-"""int16, shape (samples,), 16 kHz."""
+Heard = tuple[Clip, AudioSource]
+"""A clip, and what the detector hears of it."""
 
-CLEAN = "clean"
-
-CONDITIONS = (
-    CLEAN,
-    *("mp3:32000", "mp3:64000", "aac:32000", "aac:64000"),
-    *("opus:12000", "opus:24000", "vorbis"),
-    *("a-law", "mu-law", "amr-nb:12200", "g722"),
-    *("noise:20", "noise:10", "reverb"),
-)
-"""What is measured unless other conditions are named."""
+_THREADS = 2
+_MAX_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -75,62 +74,27 @@ class ConditionResult:
         }
 
 
-def condition(name: str, bank: SoundBank | None = None) -> Callable[[Samples, int], Samples]:
-    """Return what a condition does to a clip, given a seed of its own.
+def _changed(clips: Sequence[Clip], change: Callable[[Clip], Condition]) -> Iterator[Heard]:
+    """Decode clips and change them, on threads; what cannot be decoded is left to the detector."""
 
-    Parameters
-    ----------
-    name : str
-        ``clean``; a codec of :data:`~deepfake_audio.augment.codecs.CODECS`, with a bit rate after
-        a colon where it has several (``opus:12000``); ``noise:10``, background at so many decibels
-        under the speech; ``reverb``, a room.
-    bank : SoundBank, optional
-        Noise, music, babble and rooms; made up where there are none.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such condition.
-    """
-    kind, _, value = name.partition(":")
-    number = float(value) if value.replace(".", "", 1).isdigit() else None
-    if kind == CLEAN and not value:
-        return lambda samples, seed: samples
-    if kind in CODECS and (number is not None) == bool(CODECS[kind].bit_rates):
-        bit_rate = None if number is None else int(number)
-        return lambda samples, seed: transcode(samples, kind, bit_rate)
-    if kind == "noise" and number is not None:
-        config = NO_AUGMENTATION.replace(noise=1.0, snr_db=(number, number))
-    elif name == "reverb":
-        config = NO_AUGMENTATION.replace(reverb=1.0)
-    else:
-        raise ConfigError(
-            f"unknown condition {name!r}",
-            hint=f"use {CLEAN}, noise:DECIBELS, reverb, or a codec with its bit rate if it has "
-            f"several: {', '.join(CODECS)}",
-        )
-    simulate = ChannelSimulator(config, bank or SoundBank())
-
-    def apply(samples: Samples, seed: int) -> Samples:
-        waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)[None]
-        return to_int16(simulate(waveform, [np.random.default_rng(seed)])[0].numpy())
-
-    return apply
-
-
-def _heard(
-    clips: Sequence[Clip], apply: Callable[[Samples, int], Samples], order: list[int]
-) -> Iterator[AudioSource]:
-    """Decode clips and apply a condition; what cannot be decoded is left to the detector."""
-    for index, source in iter_audio(clips):
-        order.append(index)
+    def work(item: tuple[int, Path | bytes]) -> Heard:
+        index, source = item
+        clip = clips[index]
         try:
-            samples = to_int16(decode(source, name=clips[index].id).samples[0])
+            samples = to_int16(decode(source, name=clip.id).samples[0])
         except AudioError:
-            yield source
-            continue
-        changed = apply(samples, zlib.crc32(clips[index].id.encode()))
-        yield changed.astype(np.float32) / 32768.0
+            return clip, source
+        changed = change(clip)(samples, zlib.crc32(clip.id.encode()))
+        return clip, changed.astype(np.float32) / 32768.0
+
+    return read_ahead(
+        work,
+        iter_audio(clips),
+        threads=_THREADS,
+        max_items=_MAX_AHEAD,
+        max_weight=READ_AHEAD_BYTES,
+        weigh=lambda heard: getattr(heard[1], "nbytes", 0),
+    )
 
 
 def measure_robustness(
@@ -151,7 +115,8 @@ def measure_robustness(
     clips : sequence of Clip
         Labelled clips; the first channel of each is heard.
     conditions : sequence of str
-        See :func:`condition`; all are checked before the first is measured.
+        See :func:`~deepfake_audio.augment.conditions.condition`, or topics of its ``SUITE``;
+        all are checked before the first is measured.
     policies : sequence of Policy
         The first gives the rates of a row.
     bank : SoundBank, optional
@@ -168,18 +133,49 @@ def measure_robustness(
     ------
     ConfigError
         If a condition is unknown.
+    DatasetError
+        If there is too little of each voice for a duration.
     """
-    named = [(name, condition(name, bank)) for name in conditions]
-    for name, apply in named:
-        order: list[int] = []
+    names = expand(conditions)
+    attacked = any(kind in name for name in names for kind in ATTACKS)
+    attacks = Attacks(detector.scorer, clips) if attacked else None
+    prepared = [_heard_as(name, clips, bank, attacks) for name in names]
+    for name, recordings in zip(names, prepared, strict=True):
+        order: list[Clip] = []
         reports = list(
-            detector.detect_many(_heard(clips, apply, order), sample_rate_hz=SAMPLE_RATE_HZ)
+            detector.detect_many(_noting(recordings, order), sample_rate_hz=SAMPLE_RATE_HZ)
         )
-        table = score_table_from_reports([to_row(clips[index]) for index in order], reports)
+        if not order:
+            raise DatasetError("the clips give no recording so long", name=name)
+        table = score_table_from_reports([to_row(clip) for clip in order], reports)
         about = {"model": str(detector.model), "condition": name}
         yield ConditionResult(
             name, evaluate_scores(table, policies, n_bootstrap=n_bootstrap, about=about)
         )
+
+
+def _heard_as(
+    name: str, clips: Sequence[Clip], bank: SoundBank | None, attacks: Attacks | None
+) -> Iterator[Heard]:
+    """Check the name of a condition now, and return what is to be heard under it."""
+    kind, _, value = name.partition(":")
+    if kind == "duration":
+        if not re.fullmatch(r"\d+(\.\d+)?", value) or not 0.1 <= float(value) <= 600:
+            raise ConfigError(f"unknown condition {name!r}", hint="use duration:SECONDS")
+        return pieces(clips, float(value))
+    to_synthetic = condition(name, bank, attacks)
+    to_genuine = condition(name, bank, _no_attack)
+    return _changed(clips, lambda clip: to_synthetic if clip.is_synthetic else to_genuine)
+
+
+def _noting(recordings: Iterator[Heard], order: list[Clip]) -> Iterator[AudioSource]:
+    for clip, source in recordings:
+        order.append(clip)
+        yield source
+
+
+def _no_attack(kind: str, strength_db: float) -> Condition:
+    return condition(CLEAN)
 
 
 def robustness_table(results: Sequence[ConditionResult]) -> str:
@@ -209,12 +205,19 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def to_json(results: Sequence[ConditionResult], **about: Any) -> str:
-    """Return strict JSON: the rows, and all evaluations."""
-    values = {
+def to_dict(
+    results: Sequence[ConditionResult], splices: Sequence[SpliceResult] = (), **about: Any
+) -> dict[str, Any]:
+    """Return the rows, what was measured on partly synthetic recordings, and all evaluations."""
+    return {
         "schema": "deepfake_audio.robustness/1",
         "about": about,
         "rows": [result.row() for result in results],
+        "splices": [dataclasses.asdict(result) for result in splices],
         "evaluations": [dataclasses.asdict(result.evaluation) for result in results],
     }
+
+
+def dump(values: dict[str, Any]) -> str:
+    """Return strict JSON."""
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

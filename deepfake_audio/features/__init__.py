@@ -4,7 +4,7 @@ All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
 """
 
 from .cepstral import dct_matrix, delta, lfcc, mfcc
-from .frontend import Frontend
+from .frontend import Bands, Frontend
 from .phase import group_delay, instantaneous_frequency, modified_group_delay
 from .spectral import (
     SpectralMoments,
@@ -19,6 +19,7 @@ from .spectral import (
 )
 
 __all__ = [
+    "Bands",
     "Frontend",
     "SpectralMoments",
     "dct_matrix",

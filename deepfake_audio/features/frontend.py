@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +14,21 @@ from . import cepstral, phase, spectral
 _LEVEL_RMS = 0.05  # -26 dBFS, the level speech is normalised to in telephony (ITU-T P.56)
 _POWER_FLOOR = 1e-3  # about 60 dB under the loud bands of speech at that level (frames of 400)
 _LOG_SCALE = 4.0  # brings log energies to unit range; the network's input norm does the rest
+
+
+class Bands(NamedTuple):
+    """What a filterbank hears in a batch of windows; each plane is (batch, bands, frames).
+
+    Attributes
+    ----------
+    energies : Tensor
+        Logarithms, scaled.
+    cues : sequence of Tensor
+        Group delay and phase deviation; none without phase.
+    """
+
+    energies: Tensor
+    cues: Sequence[Tensor]
 
 
 class Frontend(nn.Module):
@@ -38,6 +56,14 @@ class Frontend(nn.Module):
             "dct", cepstral.dct_matrix(config.n_rows, config.n_bands), persistent=False
         )
 
+    @property
+    def bands_key(self) -> tuple[object, ...]:
+        """Front ends with the same key have the same :meth:`bands`, which they may share."""
+        config = self.config
+        kind = "mel" if config.kind in ("log_mel", "mfcc") else "linear"
+        sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
+        return kind, *sizes, config.normalize, config.phase
+
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features of a batch of windows of one length.
 
@@ -50,6 +76,10 @@ class Frontend(nn.Module):
         -------
         Tensor, shape (batch, config.n_channels, config.n_rows, 1 + samples // hop_length)
         """
+        return self.features(self.bands(waveform))
+
+    def bands(self, waveform: Tensor) -> Bands:
+        """Compute what cepstra and derivatives are made of, from windows (batch, samples)."""
         config = self.config
         if config.normalize == "level":
             rms = waveform.square().mean(-1, keepdim=True).sqrt()
@@ -64,25 +94,28 @@ class Frontend(nn.Module):
         else:
             spectrum = spectral.stft(waveform, **sizes)
         power = spectral.power_spectrum(spectrum)
-        rows = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
+        energies = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
         if config.normalize == "mean":
-            rows = rows - rows.mean(-1, keepdim=True)
-        if config.kind in ("lfcc", "mfcc"):
-            rows = torch.matmul(self.dct, rows)
-        planes = [rows]
-        if config.deltas:
-            planes += [cepstral.delta(rows, order=1), cepstral.delta(rows, order=2)]
-        if config.phase:
-            planes += self._phase_planes(spectrum, weighted, power)
-        return torch.stack(planes, 1)
+            energies = energies - energies.mean(-1, keepdim=True)
+        cues = self._phase_cues(spectrum, weighted, power) if config.phase else ()
+        return Bands(energies, cues)
 
-    def _phase_planes(self, spectrum: Tensor, weighted: Tensor, power: Tensor) -> list[Tensor]:
+    def features(self, bands: Bands) -> Tensor:
+        """Compute the features from what :meth:`bands` gives; shapes as for :meth:`forward`."""
+        energies, cues = bands
+        if self.config.kind in ("lfcc", "mfcc"):
+            energies, *cues = (torch.matmul(self.dct, plane) for plane in (energies, *cues))
+        planes = [energies]
+        if self.config.deltas:
+            planes += [cepstral.delta(energies, order=1), cepstral.delta(energies, order=2)]
+        return torch.stack([*planes, *cues], 1)
+
+    def _phase_cues(
+        self, spectrum: Tensor, weighted: Tensor, power: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Energy-weighted band means of group delay (frames) and phase deviation (radians)."""
         energy = torch.matmul(self.bank, power) + _POWER_FLOOR
         delay = torch.matmul(self.bank, phase.cross_power(spectrum, weighted)) / energy
         deviation = phase.phase_deviation(spectrum, self.config.hop_length)
         advance = torch.matmul(self.bank, deviation * power) / energy
-        planes = [delay / (self.config.win_length / 4), advance]
-        if self.config.kind in ("lfcc", "mfcc"):
-            planes = [torch.matmul(self.dct, plane) for plane in planes]
-        return planes
+        return delay / (self.config.win_length / 4), advance

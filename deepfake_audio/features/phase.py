@@ -16,6 +16,7 @@ from .spectral import _hann, power_spectrum, windowed_stft
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # as the window itself
 def _time_weighted_hann(
     win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

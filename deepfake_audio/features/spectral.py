@@ -17,6 +17,7 @@ _TINY_POWER = 1e-10  # librosa's ``amin``: keeps logarithms and ratios of silenc
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # whoever asks first: others may want gradients through it
 def _hann(win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Periodic Hann window of ``win_length``, zero-padded on both sides to ``n_fft``."""
     window = torch.hann_window(win_length, periodic=True, dtype=dtype, device=device)

@@ -6,7 +6,6 @@ SQLite for one machine, PostgreSQL for several workers; nothing here depends on 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -42,9 +41,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def new_id(kind: str) -> str:
+def new_id(kind: str, moment: datetime | None = None) -> str:
     """Return an identifier that sorts by time and cannot be guessed: ``det_…``."""
-    return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    milliseconds = round((moment or now()).timestamp() * 1000)
+    return f"{kind}_{milliseconds:012x}{secrets.token_hex(10)}"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -185,6 +185,30 @@ class Delivery(Base):
     next_at: Mapped[datetime]
     last_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
+
+
+class ShadowScore(Base):
+    """What a candidate model said of a recording that the live one decided on."""
+
+    __tablename__ = "shadow_scores"
+
+    detection_id: Mapped[str] = mapped_column(ForeignKey("detections.id"), primary_key=True)
+    model_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    live_sha256: Mapped[str] = mapped_column(String(64))
+    llr_synthetic: Mapped[float | None]
+    p_synthetic: Mapped[float | None]
+    verdict: Mapped[str] = mapped_column(String(32))
+    action: Mapped[str] = mapped_column(String(16))
+
+
+class ServiceState(Base):
+    """What all processes of the service have to agree on."""
+
+    __tablename__ = "service_state"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]]
+    changed_at: Mapped[datetime]
 
 
 class AuditEvent(Base):

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from ..errors import DeepfakeAudioError
 from ..report import Report
 from . import audit, webhooks
-from .database import Database, Detection, new_id, now
+from .database import Database, Detection, ShadowScore, new_id, now
 from .errors import NotFoundError, RequestError
 from .policy import Decision
 from .store import Store
@@ -255,6 +255,26 @@ def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
     return counted
 
 
+def shadow(database: Database, live_sha256: str, outcomes: Sequence[Outcome]) -> None:
+    """Keep what a candidate model said of recordings that the live one has decided on."""
+    with database.write() as session:
+        for outcome in outcomes:
+            report, decision = outcome.report, outcome.decision
+            if report is None or decision is None:
+                continue
+            session.merge(
+                ShadowScore(
+                    detection_id=outcome.detection.id,
+                    model_sha256=report.model.sha256,
+                    live_sha256=live_sha256,
+                    llr_synthetic=report.llr_synthetic,
+                    p_synthetic=report.p_synthetic,
+                    verdict=report.verdict.value,
+                    action=decision.action.value,
+                )
+            )
+
+
 def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
     """Return the columns that an outcome sets."""
     values: dict[str, Any] = {
@@ -279,7 +299,7 @@ def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
         "report": report.to_dict(),
         "verdict": report.verdict.value,
         "p_synthetic": report.p_synthetic,
-        "novelty": getattr(report, "novelty", None),
+        "novelty": report.novelty,
         "action": outcome.decision.action.value,
         "review_state": "open" if outcome.decision.needs_review else None,
     }

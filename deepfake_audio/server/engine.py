@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from ..audio import DecodedAudio
-from ..checkpoint import Checkpoint, load_checkpoint
+from ..checkpoint import Checkpoint
 from ..judging import Judge
 from ..report import ModelInfo, Report
 from ..scoring import Scorer
 from .policy import Decision, PolicyFile, Rules, Surface
-from .settings import Settings
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,6 @@ class Engine:
             surface: Judge(point, self.model)
             for surface, point in self.rules.operating_points.items()
         }
-
-    @classmethod
-    def load(cls, settings: Settings) -> Self:
-        """Load what the settings name.
-
-        Raises
-        ------
-        CheckpointError, ConfigError, DeviceError
-            If the model or the policy file is missing or damaged, or does not fit the other.
-        """
-        return cls(
-            load_checkpoint(settings.model),
-            PolicyFile.load(settings.policy_file),
-            settings.device,
-        )
 
     def reports(self, heard: Sequence[Heard]) -> list[Report]:
         """Score recordings together; one report for each, in order."""

@@ -205,9 +205,8 @@ class Rules:
         if report.verdict is Verdict.INCONCLUSIVE or report.p_synthetic is None:
             return self._decision(Action(policy.inconclusive))
         action = self.action_at(surface, report.p_synthetic)
-        novelty = getattr(report, "novelty", None)
         strange = policy.novelty_review_from
-        if strange is not None and novelty is not None and novelty >= strange:
+        if strange is not None and report.novelty is not None and report.novelty >= strange:
             action = max(action, Action.REVIEW, key=list(Action).index)
         # Some seconds in a row that reach the threshold are a matter for people, whatever the
         # rest of the recording sounds like.

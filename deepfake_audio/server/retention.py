@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from sqlalchemy import select
 
 from . import detections
-from .database import Database, Detection, now
+from .database import Database, Detection, new_id, now
 from .detections import SYSTEM, WAITING
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 600.0
+ORPHAN_AGE = timedelta(hours=1)
+"""Younger audio may belong to a submission that is just being recorded."""
+
 _PAGE = 500
 
 
@@ -42,6 +48,31 @@ def sweep(database: Database, store: Store) -> int:
             deleted += 1
 
 
+def sweep_orphans(database: Database, store: Store) -> int:
+    """Delete audio that no record speaks of; returns how many files.
+
+    A service that is killed between taking a recording in and recording it leaves one behind.
+    """
+    deleted = 0
+    before = new_id("det", now() - ORPHAN_AGE)
+    for keys in batched(store.keys(), _PAGE):
+        named = {key.rpartition("/")[2]: key for key in keys}
+        old = [name for name in named if name.startswith("det_") and name < before]
+        with database.read() as session:
+            known = set(session.scalars(select(Detection.id).where(Detection.id.in_(old))))
+        for name in set(old) - known:
+            store.delete(named[name])
+            deleted += 1
+    return deleted
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield lists of up to ``size`` items."""
+    waiting = iter(items)
+    while batch := list(itertools.islice(waiting, size)):
+        yield batch
+
+
 class Housekeeper(threading.Thread):
     """The thread that keeps to the retention, and sweeps up after interrupted uploads."""
 
@@ -53,9 +84,13 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         """Tidy up until stopped."""
+        begun = False
         while True:
             try:
                 sweep(self._database, self._store)
+                if not begun:  # a whole store is much to look through
+                    sweep_orphans(self._database, self._store)
+                    begun = True
                 self._store.sweep(time.time())
             except Exception:
                 logger.exception("the retention could not be kept; trying again")

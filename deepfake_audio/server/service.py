@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from . import audit, migrations
 from .database import Database, now
 from .engine import Engine
+from .models import Models
 from .retention import Housekeeper
 from .sandbox import Sandbox
 from .settings import Settings
@@ -32,8 +33,8 @@ class Service:
 
     Attributes
     ----------
-    engine : Engine
-        The model and the policy in force.
+    models : Models
+        The model in force and, perhaps, a candidate.
 
     Raises
     ------
@@ -53,7 +54,7 @@ class Service:
         self.database = Database(settings.database)
         migrations.upgrade(self.database)
         self.store = Store(settings.storage, settings.data_dir / "incoming")
-        self.engine = Engine.load(settings)
+        self.models = Models(settings, self.database)
         self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
         self.waiters = Waiters()
         self.courier = (
@@ -69,13 +70,18 @@ class Service:
             self.database,
             self.store,
             self.sandbox,
-            self,
+            self.models,
             decoders=settings.decoders,
             scorers=settings.scorers,
             lease_s=settings.lease_s,
             on_done=self._done,
         )
         self.housekeeper = Housekeeper(self.database, self.store)
+
+    @property
+    def engine(self) -> Engine:
+        """The model and the policy in force."""
+        return self.models.live
 
     def start(self) -> None:
         """Begin to work on what waits."""

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
         No keys at all, for a first try; refused unless ``host`` is a loopback address.
     model, device : str
         As for :meth:`deepfake_audio.Detector.load`.
+    candidate_model : str or None
+        A second model that listens in the shadow of the first, and can be promoted.
     policy_file : Path or None
         Thresholds and actions, see :mod:`deepfake_audio.server.policy`.
     max_upload_bytes : int
@@ -76,6 +78,8 @@ class Settings(BaseSettings):
         Signs callbacks; without it none are accepted.
     webhook_allow_private : bool
         Let callbacks go to private addresses, as inside one's own network.
+    url_input, url_allow_private : bool
+        Let clients name a recording by its URL; also by one of a private address.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
@@ -87,6 +91,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     insecure_local: bool = False
     model: str = "default"
+    candidate_model: str | None = None
     device: str = "auto"
     policy_file: Path | None = None
     max_upload_bytes: Count = 64 * 1024**2
@@ -107,6 +112,8 @@ class Settings(BaseSettings):
     resume_s: Positive = 30.0
     webhook_secret: str | None = None
     webhook_allow_private: bool = False
+    url_input: bool = False
+    url_allow_private: bool = False
 
     @classmethod
     def settings_customise_sources(

@@ -116,6 +116,11 @@ class Store:
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(key))
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all recordings, in no particular order."""
+        for path in self._fs.find(self._root):
+            yield path.removeprefix(f"{self._root}/")
+
     def sweep(self, now_s: float) -> int:
         """Remove what interrupted uploads left behind; returns how many files."""
         removed = 0

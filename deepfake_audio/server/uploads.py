@@ -99,7 +99,7 @@ async def read_form(request: Request, store: Store, limits: UploadLimits, kept: 
         )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.max_total_bytes:
-        raise _too_large(limits.max_total_bytes)
+        raise too_large(limits.max_total_bytes)
     receiver = _Receiver(store, limits, kept)
     try:
         async with asyncio.timeout(limits.seconds):
@@ -125,7 +125,7 @@ async def _feed(parser: MultipartParser, receiver: _Receiver, body: AsyncIterato
     async for block in body:
         total += len(block)
         if total > receiver.limits.max_total_bytes:
-            raise _too_large(receiver.limits.max_total_bytes)
+            raise too_large(receiver.limits.max_total_bytes)
         parser.write(block)
         if receiver.pending >= _BLOCK:  # the disk may be slow, and others are served meanwhile
             await asyncio.to_thread(receiver.flush)
@@ -147,9 +147,9 @@ class _Receiver:
         self._headers: dict[bytes, bytes] = {}
         self._field: str | None = None
         self._text = bytearray()
-        self._part: _Part | None = None
-        self._full: list[tuple[_Part, bytes]] = []  # blocks for the disk, in order
-        self._done: list[_Part] = []
+        self._part: FileWriter | None = None
+        self._full: list[tuple[FileWriter, bytes]] = []  # blocks for the disk, in order
+        self._done: list[FileWriter] = []
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -200,13 +200,13 @@ class _Receiver:
                 code="limit_exceeded",
             )
         path = self._kept.enter_context(self._store.upload())
-        self._part = _Part(path, _display_name(options[b"filename"]))
+        self._part = FileWriter(path, display_name(options[b"filename"]))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part is not None:
             self._part.n_bytes += end - start
             if self._part.n_bytes > self.limits.max_file_bytes:
-                raise _too_large(self.limits.max_file_bytes)
+                raise too_large(self.limits.max_file_bytes)
             self._full.append((self._part, data[start:end]))
             self.pending += end - start
             return
@@ -233,8 +233,16 @@ class _Receiver:
             self.form.files = [part.close() for part in self._done]
 
 
-class _Part:
-    """One file that is being received."""
+class FileWriter:
+    """One file that is being received.
+
+    Parameters
+    ----------
+    path : Path
+        A file of ours.
+    name : str
+        What it is called in reports.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
@@ -244,6 +252,7 @@ class _Part:
         self._file: BinaryIO | None = None
 
     def write(self, block: bytes) -> None:
+        """Append a block."""
         if self._file is None:
             self._file = self.path.open("wb", buffering=0)
         self._hash.update(block)
@@ -252,18 +261,20 @@ class _Part:
             view = view[os.write(self._file.fileno(), view) :]
 
     def close(self) -> UploadedFile:
+        """Say what was written."""
         if self._file is not None:
             self._file.close()
         return UploadedFile(self.path, self.name, self._hash.hexdigest(), self.n_bytes)
 
 
-def _display_name(raw: bytes) -> str:
+def display_name(raw: bytes) -> str:
     """Return what to call a file: the last part of what the client says, printable and short."""
     name = raw.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return printable(name)[:MAX_NAME] or "recording"
 
 
-def _too_large(limit: int) -> RequestError:
+def too_large(limit: int) -> RequestError:
+    """Return the error of a recording that is too large."""
     return RequestError(
         f"larger than {limit} bytes",
         hint="send a shorter or compressed recording",

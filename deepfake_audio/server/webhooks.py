@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from . import audit
+from . import audit, outbound
 from .database import Database, Delivery, new_id, now
-from .errors import NotFoundError, RequestError
+from .errors import NotFoundError
 
 SIGNATURE_HEADER = "Deepfake-Audio-Signature"
 
@@ -94,53 +91,6 @@ def verify(secret: str, body: bytes, header: str, *, now_s: float | None = None)
     age_s = abs((time.time() if now_s is None else now_s) - int(stated))
     genuine = hmac.compare_digest(sign(secret, body, int(stated)).encode(), header.encode())
     return genuine and age_s <= TOLERANCE_S
-
-
-def check_url(url: str, *, allow_private: bool) -> None:
-    """Refuse a callback that no service should make.
-
-    Raises
-    ------
-    RequestError
-        If it is no HTTP(S) URL with a host, holds credentials, or its host is written as an
-        address that is not public. Names are looked up when the callback is made.
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if len(url) > 2048 or parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-        raise RequestError(
-            "is no http or https URL without credentials", name="callback_url", status=422
-        )
-    if not allow_private:
-        try:
-            addresses = [ipaddress.ip_address(host)]
-        except ValueError:
-            addresses = []
-        if host == "localhost" or not all(map(_is_public, addresses)):
-            raise RequestError("leads to a private address", name="callback_url", status=422)
-
-
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_global and not (mapped or address).is_multicast
-
-
-def resolve(host: str, port: int, *, allow_private: bool) -> str:
-    """Return the address to connect to: looked up once, so that it cannot change afterwards.
-
-    Raises
-    ------
-    OSError
-        If there is none that may be used.
-    """
-    found = [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    for text in map(str, found):
-        if allow_private or _is_public(ipaddress.ip_address(text.partition("%")[0])):
-            return text
-    raise OSError(f"{host} leads to private addresses only")
 
 
 @dataclass(frozen=True)
@@ -233,26 +183,20 @@ class Courier(threading.Thread):
 
     def _deliver(self, attempt: _Attempt) -> str | None:
         """Make one callback; returns what went wrong."""
-        parts = urlsplit(attempt.url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            address = resolve(host, port, allow_private=self._allow_private)
-            literal = f"[{address}]" if ":" in address else address
-            target = parts._replace(netloc=f"{literal}:{port}").geturl()
-            with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-                answer = client.post(
-                    target,
+            with outbound.connect(TIMEOUT_S) as client:
+                answer = outbound.send(
+                    client,
+                    "POST",
+                    attempt.url,
+                    allow_private=self._allow_private,
                     content=attempt.body,
                     headers={
-                        "Host": parts.netloc,
                         "Content-Type": "application/json",
                         SIGNATURE_HEADER: sign(self._secret, attempt.body, int(self._clock())),
                     },
-                    # The certificate is that of the name, not of the address.
-                    extensions={"sni_hostname": host},
-                    follow_redirects=False,
                 )
+                answer.close()
         except (OSError, httpx.HTTPError, ValueError) as error:
             return f"{type(error).__name__}: {error}"[:500]
         return None if answer.is_success else f"HTTP status {answer.status_code}"

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..audio import DecodedAudio
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
@@ -20,6 +19,7 @@ from . import detections
 from .database import Database, Detection
 from .detections import MAX_ATTEMPTS, Outcome
 from .engine import Engine, Heard
+from .models import Models
 from .policy import Surface
 from .sandbox import Sandbox
 from .store import Store
@@ -35,16 +35,11 @@ GROUP_WINDOWS = 64
 _IDLE_S = 1.0
 """How often to look for work that another process has accepted, or has left behind, seconds."""
 
+_REFRESH_S = 10.0
+"""How often to look whether another process has promoted a model, seconds."""
+
 _PAUSE_S = 0.5
 """After something unexpected, such as a database that is being restarted, seconds."""
-
-
-class EngineSource(Protocol):
-    """Whatever holds the engine in force."""
-
-    @property
-    def engine(self) -> Engine:
-        """The engine in force."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +60,8 @@ class Worker:
         Where their audio is.
     sandbox : Sandbox
         Decodes.
-    source : EngineSource
-        Scores and decides.
+    models : Models
+        Score and decide.
     decoders, scorers : int
         Threads of each kind.
     lease_s : float
@@ -80,7 +75,7 @@ class Worker:
         database: Database,
         store: Store,
         sandbox: Sandbox,
-        source: EngineSource,
+        models: Models,
         *,
         decoders: int,
         scorers: int,
@@ -90,7 +85,7 @@ class Worker:
         self._database = database
         self._store = store
         self._sandbox = sandbox
-        self._source = source
+        self._models = models
         self._lease_s = lease_s
         self._on_done = on_done
         self._stopped = threading.Event()
@@ -165,11 +160,12 @@ class Worker:
 
     def _renew(self) -> bool:
         """Keep the claims in hand from passing to somebody else."""
-        if self._stopped.wait(self._lease_s / 4):
+        if self._stopped.wait(min(self._lease_s / 4, _REFRESH_S)):
             return False
         with self._lock:
             claims = sorted(set(self._in_hand.values()))
         detections.renew(self._database, claims, self._lease_s)
+        self._models.refresh()
         return True
 
     def _decode(self) -> bool:
@@ -180,7 +176,7 @@ class Worker:
         try:
             audio = self._audio(detection)
         except DeepfakeAudioError as error:
-            outcome = Outcome(detection, self._source.engine.identity(), error=error)
+            outcome = Outcome(detection, self._models.live.identity(), error=error)
             self._record([outcome])
             return True
         self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
@@ -205,7 +201,7 @@ class Worker:
         first = self._decoded.get()
         if first is None:
             return False
-        engine = self._source.engine
+        engine = self._models.live
         group = [first]
         windows = engine.scorer.n_windows(first.audio.samples)
         over = False
@@ -219,11 +215,18 @@ class Worker:
             else:
                 group.append(further)
                 windows += engine.scorer.n_windows(further.audio.samples)
-        self._record(_scored(engine, group))
+        counted = self._record(_scored(engine, group))
+        self._shadow(engine, [item for item in group if item.detection.id in counted])
         return not over
 
-    def _record(self, outcomes: Sequence[Outcome]) -> None:
-        """Record outcomes, however long the database is away."""
+    def _shadow(self, live: Engine, group: Sequence[_Decoded]) -> None:
+        """Let the candidate hear what the live model has decided on; nobody waits for it."""
+        candidate = self._models.candidate
+        if candidate is not None and candidate is not live and group:
+            detections.shadow(self._database, live.model.sha256, _scored(candidate, group))
+
+    def _record(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Record outcomes, however long the database is away; returns those that counted."""
         while True:
             try:
                 counted = detections.finish(self._database, outcomes)
@@ -237,6 +240,7 @@ class Worker:
             for outcome in outcomes:
                 self._in_hand.pop(outcome.detection.id, None)
         self._on_done(counted)
+        return counted
 
 
 def _scored(engine: Engine, group: Sequence[_Decoded]) -> list[Outcome]:

@@ -56,11 +56,12 @@ def losses(output: ModelOutput, batch: Batch, optim: OptimConfig) -> dict[str, T
 
 
 def learning_rate(step: int, optim: OptimConfig) -> float:
-    """Rate of a step: linear warm-up, then half a cosine down to zero."""
+    """Rate of a step: linear warm-up, then half a cosine down to its end."""
     if step < optim.warmup_steps:
         return optim.learning_rate * (step + 1) / optim.warmup_steps
     done = (step - optim.warmup_steps) / max(optim.steps - optim.warmup_steps, 1)
-    return optim.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    falling = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return optim.learning_rate * (optim.final_rate + (1 - optim.final_rate) * falling)
 
 
 def spec_augment(features: Tensor, freq_mask: float, time_mask: float) -> Tensor:
@@ -150,7 +151,7 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), optim.grad_clip)
     state.optimizer.step()
     state.step += 1
-    state.update_average(optim.ema_decay)
+    state.update_average(optim.ema_decay, optim.average_from)
     return {**{k: float(v.detach()) for k, v in parts.items()}, "grad_norm": float(norm)}
 
 

@@ -28,9 +28,16 @@ class OptimConfig(Config):
     crop_s : (float, float)
         Range of the crop length; one length a batch, seconds.
     learning_rate, weight_decay : float
-        AdamW; the rate warms up over ``warmup_steps`` and falls along a cosine to zero.
+        AdamW; the rate warms up over ``warmup_steps`` and falls along a cosine.
+    final_rate : float
+        Share of ``learning_rate`` at which the cosine ends. Above zero the weights keep moving
+        around a wide valley, whose middle their average finds.
     ema_decay : float
         Of the moving average of the weights, which is what is evaluated and released.
+    average_from : int
+        From this step on the average becomes the plain mean of the weights of all steps since
+        (stochastic weight averaging, Izmailov et al., 1803.05407; for sources that were never
+        heard, Cha et al., 2102.08604). 0 keeps to ``ema_decay``.
     grad_clip : float
         Largest gradient norm.
     label_smoothing : float
@@ -53,7 +60,9 @@ class OptimConfig(Config):
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup_steps: int = 200
+    final_rate: float = 0.0
     ema_decay: float = 0.998
+    average_from: int = 0
     grad_clip: float = 2.0
     label_smoothing: float = 0.05
     family_weight: float = 0.2
@@ -68,6 +77,8 @@ class OptimConfig(Config):
             raise ConfigError(f"unknown precision {self.precision!r}", name="optim.precision")
         if not 0 < self.crop_s[0] <= self.crop_s[1]:
             raise ConfigError("needs 0 < shortest <= longest", name="optim.crop_s")
+        if not 0 <= self.final_rate <= 1:
+            raise ConfigError("must lie in [0, 1]", name="optim.final_rate")
         if min(self.steps, self.batch_size) < 1:
             raise ConfigError("steps and batch_size must be positive", name="optim")
 

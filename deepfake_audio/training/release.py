@@ -1,4 +1,7 @@
-"""From a trained network to one that may be asked: calibration, policies, figures, on dev only."""
+"""From a trained network to one that may be asked: calibration, policies, figures, on dev only.
+
+And what it knows: novelty is measured from clips of train, against clips of dev.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ from ..checkpoint import CheckpointHeader
 from ..config import SAMPLE_RATE_HZ
 from ..datasets.cache import AudioCache
 from ..model import Network
-from .scores import dev_figures, score_cached, speech_probabilities
+from ..novelty import fit_known_speech, with_levels
+from .scores import conclusions, dev_figures, first_windows, score_cached
 
 _SPEECH_MISS = 0.01  # share of dev clips that the speech gate may lose; music lies just below
 _N_NONSPEECH = 400
+_N_KNOWN = 3000  # clips of train that stand for all of them
 
 
 def calibrate(
@@ -86,6 +91,44 @@ def calibrate(
     )
 
 
+def fit_novelty(
+    network: Network,
+    header: CheckpointHeader,
+    cache: AudioCache,
+    train: np.ndarray,
+    dev: np.ndarray,
+) -> CheckpointHeader:
+    """Fit what novelty is measured from; changes no score and no verdict.
+
+    Parameters
+    ----------
+    network : Network
+        Trained, in evaluation mode.
+    header : CheckpointHeader
+        As from :func:`calibrate`.
+    cache : AudioCache
+        Where the clips are.
+    train, dev : np.ndarray
+        Indices of clips that the network learned from, and of clips that it did not.
+
+    Returns
+    -------
+    CheckpointHeader
+        With ``known_speech``.
+    """
+    some = train[:: max(len(train) // _N_KNOWN, 1)]  # evenly over the list, and so over the sources
+    found = first_windows(network, header, (cache[i] for i in some))
+    spoken = found.speech >= header.calibration.speech_threshold
+    sources = np.array([cache.clips[i].source for i in some[found.recording[spoken]]])
+    _, group, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    known = fit_known_speech(found.embedding[spoken], sizes[group] ** -0.5)
+    measured = dataclasses.replace(header, known_speech=known)
+    core = [i for i in dev if cache.clips[i].family != "codec"]
+    heard = conclusions(network, measured, cache, np.array(core, dtype=np.int64))
+    distances = [s.distance for s in heard if s.distance is not None and s.reason is None]
+    return dataclasses.replace(header, known_speech=with_levels(known, distances))
+
+
 def _speech_gate(
     network: Network,
     header: CheckpointHeader,
@@ -94,13 +137,13 @@ def _speech_gate(
     held_out: SoundBank,
 ) -> tuple[float, dict[str, float]]:
     """Choose the speech threshold that next to no speech of dev falls under."""
-    speech = speech_probabilities(network, header, (cache[i] for i in dev))
+    speech = first_windows(network, header, (cache[i] for i in dev)).speech
     rng = np.random.default_rng(0)
-    other = speech_probabilities(
+    other = first_windows(
         network,
         header,
         (nonspeech(held_out, 4 * SAMPLE_RATE_HZ, rng) for _ in range(_N_NONSPEECH)),
-    )
+    ).speech
     threshold = float(np.clip(np.quantile(speech, _SPEECH_MISS), 0.02, 0.5))
     return threshold, {
         "threshold": threshold,

@@ -25,7 +25,7 @@ from ..errors import ConfigError, DatasetError
 from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
-from .release import calibrate
+from .release import calibrate, fit_novelty
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
 
@@ -120,7 +120,9 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
     if recipe.augment.codec > 0:
         for version in range(recipe.codec_renderings):
             say(f"coding {len(train)} clips, version {version + 1}")
-            renderings.append(render(cache, home, f"coded-{version}", train, coded(version)))
+            twice = recipe.augment.double_coding
+            name = f"coded-{version}" + (f"-twice-{twice:g}" if twice else "")
+            renderings.append(render(cache, home, name, train, coded(version, twice)))
     copied = []
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")
@@ -220,6 +222,7 @@ def train(
         say("calibrating on dev")
         network = join(networks, _spreads(networks, header, prepared)).to(device)
         header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
+        header = fit_novelty(network, header, prepared.cache, prepared.train, prepared.dev)
     else:
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
         network = join(networks)

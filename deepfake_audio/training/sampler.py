@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..augment import AugmentConfig, ChannelSimulator, SoundBank
 from ..augment.bank import nonspeech
-from ..augment.channel import change_speed, trim_edges
+from ..augment.channel import trim_edges
+from ..augment.pace import change_speed
 from ..augment.renderings import Rendering
 from ..config import FAMILIES, SAMPLE_RATE_HZ
 from ..datasets.cache import AudioCache

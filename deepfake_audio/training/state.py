@@ -32,10 +32,13 @@ class TrainingState:
     optimizer: torch.optim.AdamW
     step: int = 0
 
-    def update_average(self, decay: float) -> None:
+    def update_average(self, decay: float, average_from: int = 0) -> None:
         """Move the averaged weights and statistics towards the present ones."""
         # A young average follows closely, otherwise it would remember its random start.
         decay = min(decay, (1 + self.step) / (10 + self.step))
+        if average_from and self.step > average_from:
+            seen = self.step - average_from
+            decay = max(decay, seen / (seen + 1))  # from here on the plain mean
         with torch.no_grad():
             for kept, present in zip(_tensors(self.average), _tensors(self.network), strict=True):
                 if kept.is_floating_point():

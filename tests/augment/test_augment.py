@@ -11,10 +11,12 @@ from sounds import make_speech
 
 from deepfake_audio.augment import NO_AUGMENTATION, AugmentConfig, ChannelSimulator, SoundBank
 from deepfake_audio.augment.bank import nonspeech, synthetic_rir
-from deepfake_audio.augment.channel import _at_snr, change_speed, trim_edges
+from deepfake_audio.augment.channel import trim_edges
 from deepfake_audio.augment.codecs import CODECS, available_codecs, transcode
 from deepfake_audio.augment.hifigan import HifiGan
+from deepfake_audio.augment.pace import change_speed
 from deepfake_audio.augment.renderings import render
+from deepfake_audio.augment.signals import at_snr
 from deepfake_audio.augment.vocoders import VOCODERS, copies, find_vocoder
 from deepfake_audio.datasets.cache import AudioCache, to_int16
 from deepfake_audio.errors import CheckpointError, ConfigError
@@ -60,7 +62,7 @@ def test_everything_stays_finite_and_within_full_scale(batch: torch.Tensor) -> N
 def test_background_lies_at_the_asked_distance(batch: torch.Tensor) -> None:
     noise = torch.randn(batch.shape, generator=torch.Generator().manual_seed(0))
     snr_db = torch.tensor([0.0, 10.0, 20.0, 30.0])
-    added = _at_snr(batch.float(), noise, snr_db)
+    added = at_snr(batch.float(), noise, snr_db)
     power = batch.float().square().mean(1) / added.square().mean(1)
     torch.testing.assert_close(10 * power.log10(), snr_db, rtol=0, atol=1e-3)
 

@@ -384,5 +384,6 @@ def test_version_and_help() -> None:
     for option in (
         "--json", "--jsonl", "--csv", "--segments", "--plot", "--policy", "--threshold", "--device",
         "--recursive", "--fail-on", "--model", "--quiet", "--verbose", "--version",
+        "--provenance",
     ):  # fmt: skip
         assert option in text

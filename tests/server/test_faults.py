@@ -19,8 +19,8 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from deepfake_audio.server import audit, detections, migrations
-from deepfake_audio.server.database import AuditEvent, Database, Detection, now
+from deepfake_audio.server import audit, detections, migrations, retention
+from deepfake_audio.server.database import AuditEvent, Database, Detection, new_id, now
 from deepfake_audio.server.detections import Outcome, Submission
 from deepfake_audio.server.store import Store
 
@@ -241,6 +241,20 @@ def test_a_claim_that_passed_on_does_not_count(bare: tuple[Database, Store]) -> 
         assert stored.error is not None
         assert stored.error["message"] == "good"
         assert audit.verify(session).events == 2
+
+
+def test_audio_that_no_record_speaks_of_is_swept_up(bare: tuple[Database, Store]) -> None:
+    database, store = bare
+    kept = accept(database, store)
+    old, young = new_id("det", now() - timedelta(hours=2)), new_id("det")
+    for orphan in (old, young):  # as a kill between the two steps of accepting leaves them
+        with store.upload() as path:
+            path.write_bytes(b"x")
+            store.keep(path, store.key("acme", orphan))
+
+    assert retention.sweep_orphans(database, store) == 1
+
+    assert set(store.keys()) == {kept.audio_key, store.key("acme", young)}
 
 
 def test_claims_are_taken_once_by_many(bare: tuple[Database, Store]) -> None:

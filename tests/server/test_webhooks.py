@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from deepfake_audio.server import audit, migrations, webhooks
+from deepfake_audio.server import audit, migrations, outbound, webhooks
 from deepfake_audio.server.database import Database, Delivery
 from deepfake_audio.server.errors import RequestError
 from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
@@ -20,6 +21,34 @@ from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
 from .conftest import MakeSettings, running
 
 SECRET = "a secret"
+
+FORBIDDEN = [
+    "ftp://example.com/a",
+    "file:///etc/passwd",
+    "http://",
+    "//example.com",
+    "http://user:password@example.com/",
+    "http://localhost/",
+    "http://127.0.0.1/",
+    "http://127.1/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://[::1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://10.0.0.1/",
+    "http://192.168.1.1/",
+    "http://172.16.0.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://100.64.0.1/",
+    "http://0.0.0.0/",
+    "http://[fe80::1%25eth0]/",
+    "http://[fc00::1]/",
+    "http://224.0.0.1/",
+    "http://example.com:99999/",
+    "gopher://127.0.0.1/",
+    "http://" + "a" * 3000,
+]
 
 
 class Receiver:
@@ -164,40 +193,11 @@ def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
     assert len(receiver.received) == 1
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://example.com/a",
-        "file:///etc/passwd",
-        "http://",
-        "//example.com",
-        "http://user:password@example.com/",
-        "http://localhost/",
-        "http://127.0.0.1/",
-        "http://127.1/",
-        "http://2130706433/",
-        "http://0x7f000001/",
-        "http://[::1]/",
-        "http://[::ffff:127.0.0.1]/",
-        "http://[::ffff:7f00:1]/",
-        "http://10.0.0.1/",
-        "http://192.168.1.1/",
-        "http://172.16.0.1/",
-        "http://169.254.169.254/latest/meta-data/",
-        "http://100.64.0.1/",
-        "http://0.0.0.0/",
-        "http://[fe80::1%25eth0]/",
-        "http://[fc00::1]/",
-        "http://224.0.0.1/",
-        "http://example.com:99999/",
-        "gopher://127.0.0.1/",
-        "http://" + "a" * 3000,
-    ],
-)
+@pytest.mark.parametrize("url", FORBIDDEN)
 def test_where_callbacks_never_go(database: Database, url: str) -> None:
     """Refused at the door, or by the lookup before the call: nothing is ever sent."""
     try:
-        webhooks.check_url(url, allow_private=False)
+        outbound.check_url(url, allow_private=False, name="callback_url")
     except RequestError:
         return
     delivery_id = enqueue(database, url)
@@ -211,12 +211,12 @@ def test_where_callbacks_never_go(database: Database, url: str) -> None:
 def test_a_name_that_leads_inside_is_not_called(
     database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lookup(host: str, port: int, **given: object) -> list[tuple]:
-        return [(None, None, None, "", ("127.0.0.1", port))]
+    def lookup(host: str, port: int, *rest: object, **given: object) -> list[tuple]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(outbound.socket, "getaddrinfo", lookup)
     url = receiver.url.replace("127.0.0.1", "rebinding.example.com")
-    webhooks.check_url(url, allow_private=False)
+    outbound.check_url(url, allow_private=False, name="callback_url")
     enqueue(database, url)
 
     assert Courier(database, SECRET, delays_s=()).step()

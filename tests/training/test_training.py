@@ -112,6 +112,18 @@ def test_a_batch_is_a_function_of_its_step() -> None:
     )
 
 
+def test_a_batch_with_every_effect_is_a_function_of_its_step() -> None:
+    names = ("speed", "pitch", "convolutive", "impulsive", "stationary", "replay", "resample")
+    effects = dict.fromkeys((*names, "packet_loss", "level"), 0.5)
+    recipe = dataclasses.replace(TINY, augment=TINY.augment.replace(**effects))
+    first, again = maker_of(recipe).make(3), maker_of(recipe).make(3)
+    assert torch.equal(first.waveforms, again.waveforms)
+    assert torch.isfinite(first.waveforms).all()
+    plain = maker_of().make(3)
+    assert first.waveforms.shape == plain.waveforms.shape
+    assert not torch.equal(first.waveforms, plain.waveforms)
+
+
 def test_a_batch_has_the_shares_asked_for() -> None:
     batch = maker_of().make(0)
     assert batch.waveforms.shape[0] == 8
@@ -192,6 +204,32 @@ def test_losses_ignore_what_they_do_not_apply_to() -> None:
     assert losses(shifted, batch, TINY.optim)["spoof"] > parts["spoof"]
 
 
+def test_from_a_step_on_the_average_is_the_plain_mean() -> None:
+    state = make_state(TINY, torch.device("cpu"))
+    [weight, *_] = state.network.parameters()
+    [averaged, *_] = state.average.parameters()
+    seen = []
+    for step in range(1, 200):
+        state.step = step
+        with torch.no_grad():
+            weight.fill_(float(step))
+        state.update_average(0.5, average_from=100)
+        if step > 100:
+            seen.append(float(step))
+    # The moving average of the time before counts as one more step.
+    assert averaged.mean().item() == pytest.approx(np.mean([99.0, *seen]), abs=0.1)
+    state.update_average(0.5)
+    assert averaged.mean().item() > 170  # without it, the last steps count
+
+
+def test_the_learning_rate_may_end_above_zero() -> None:
+    optim = OptimConfig(steps=100, warmup_steps=10, learning_rate=1.0, final_rate=0.25)
+    assert learning_rate(10, optim) == pytest.approx(1.0)
+    assert learning_rate(100, optim) == pytest.approx(0.25)
+    with pytest.raises(ConfigError, match="final_rate"):
+        OptimConfig(final_rate=1.5)
+
+
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     optim = OptimConfig(steps=100, warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(step, optim) for step in range(101)]
@@ -235,7 +273,7 @@ def test_no_style_is_mixed_unless_asked_for() -> None:
 def test_the_network_learns_a_batch() -> None:
     recipe = Recipe.from_dict({**TINY.to_dict()})
     optim = recipe.optim.replace(steps=60, warmup_steps=5, freq_mask=0.0, time_mask=0.0)
-    state = make_state(recipe, torch.device("cpu"))
+    state = make_state(TINY, torch.device("cpu"))
     batch = maker_of().make(0)
     first = train_step(state, batch, optim)["spoof"]
     for _ in range(59):
@@ -274,6 +312,10 @@ def test_the_checkpoint_is_calibrated_and_keeps_its_recipe(data: Path, tmp_path:
     assert set(header.policies) == {"recall", "balanced", "precision"}
     assert header.metrics["dev"]["clips"] == 6
     assert header.calibration.scale > 0
+    known = header.known_speech
+    assert known is not None
+    assert known.mean.size == header.branches[0].model.embedding_dim
+    assert 0 < known.novelty(float(np.median(known.levels))) < 1
 
 
 def test_several_recipes_make_one_network_of_branches(data: Path, tmp_path: Path) -> None:

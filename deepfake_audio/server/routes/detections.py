@@ -15,10 +15,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import func, select
 
-from .. import audit, detections, webhooks
+from .. import audit, detections, outbound
 from ..database import Detection, new_id
 from ..detections import Filter, Submission
 from ..errors import NotFoundError, RequestError
+from ..fetching import fetch
 from ..keys import Principal
 from ..policy import Surface
 from ..service import Service
@@ -27,7 +28,7 @@ from .common import Reader, Reviewer, ServiceDep, Submitter
 
 router = APIRouter(prefix="/v1", tags=["detections"])
 
-_FIELDS = ("surface", "metadata", "callback_url", "retention_days", "name")
+_FIELDS = ("surface", "metadata", "callback_url", "retention_days", "name", "url")
 _OVERHEAD = 256 * 1024  # of a multipart body beside its files
 _POLL_S = 1.0
 
@@ -38,7 +39,6 @@ _UPLOAD_BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "surface": {"type": "string", "enum": [s.value for s in Surface]},
@@ -46,6 +46,7 @@ _UPLOAD_BODY: dict[str, Any] = {
                         "callback_url": {"type": "string"},
                         "retention_days": {"type": "number"},
                         "name": {"type": "string"},
+                        "url": {"type": "string", "description": "Instead of a file."},
                     },
                 }
             }
@@ -64,9 +65,11 @@ async def submit(request: Request, service: ServiceDep, principal: Submitter) ->
     await asyncio.to_thread(_check_room, service, 1)
     with ExitStack() as kept:
         form = await _read(request, service, kept, max_files=1)
+        if "url" in form.fields:
+            await _fetch_into(form, service, kept)
         if len(form.files) != 1:
             raise RequestError(
-                "no recording in the body", hint="send it as the part 'file'", status=422
+                "no recording in the body", hint="send one as the part 'file'", status=422
             )
         submission = _submission(
             service, principal, form, form.files[0], idempotency_key=idempotency_key
@@ -257,6 +260,24 @@ async def _read(request: Request, service: Service, kept: ExitStack, *, max_file
     return await read_form(request, service.store, limits, kept)
 
 
+async def _fetch_into(form: Form, service: Service, kept: ExitStack) -> None:
+    """Put the recording that a form names by its address among the files of the form."""
+    settings = service.settings
+    if not settings.url_input:
+        raise RequestError(
+            "this service fetches nothing", name="url", hint="set url_input", status=422
+        )
+    limits = UploadLimits(settings.max_upload_bytes, 1, 0, settings.upload_s)
+    fetched = await asyncio.to_thread(
+        fetch,
+        form.fields["url"],
+        kept.enter_context(service.store.upload()),
+        limits,
+        allow_private=settings.url_allow_private,
+    )
+    form.files.append(fetched)
+
+
 def _submission(
     service: Service,
     principal: Principal,
@@ -288,7 +309,9 @@ def _submission(
                 hint="set webhook_secret",
                 status=422,
             )
-        webhooks.check_url(callback_url, allow_private=settings.webhook_allow_private)
+        outbound.check_url(
+            callback_url, allow_private=settings.webhook_allow_private, name="callback_url"
+        )
     return Submission(
         tenant=principal.tenant,
         actor=principal.id,

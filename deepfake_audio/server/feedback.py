@@ -1,0 +1,145 @@
+"""Reviewed recordings as a labelled set, for the next model to learn from."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from ..errors import DatasetError
+from . import audit
+from .database import Database, Detection
+from .store import Store
+
+LABELS = {"genuine": "bonafide", "synthetic": "spoof"}
+"""Decisions that say what a recording is, in the words of training."""
+
+MANIFEST = "manifest.csv"
+COLUMNS = (
+    "id", "path", "label", "source", "sha256", "surface", "verdict", "p_synthetic", "model_sha256"
+)  # fmt: skip
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: clips of each class, and reviewed ones whose audio has been deleted."""
+
+    genuine: int
+    synthetic: int
+    without_audio: int
+
+
+def export(
+    database: Database, store: Store, out: Path, *, tenant: str, actor: str = "cli"
+) -> Exported:
+    """Write all recordings of a tenant that people have decided on, and a manifest of them.
+
+    The folder is what ``deepfake-audio train --data`` takes. Run again, it is brought up to date:
+    recordings that are there already are not copied again.
+
+    Parameters
+    ----------
+    database, store : Database, Store
+        Of the service.
+    out : Path
+        A folder that is new, empty, or of an earlier export.
+    tenant : str
+        Whose recordings.
+    actor : str
+        Stands in the audit trail: audio leaves the store.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise DatasetError(
+            "holds something else", name=str(out), hint="give a new folder, or an earlier export"
+        )
+    rows: list[dict[str, str]] = []
+    counts = dict.fromkeys(LABELS, 0)
+    without_audio = 0
+    for detection in _decided(database, tenant):
+        decision = detection.review_decision or ""
+        target = out / LABELS[decision] / detection.id
+        if not target.exists() and not _fetch(store, detection.audio_key, target):
+            without_audio += 1
+            continue
+        counts[decision] += 1
+        rows.append(_row(detection, f"{LABELS[decision]}/{detection.id}"))
+    _write_manifest(out, rows)
+    with database.write() as session:
+        audit.append(
+            session,
+            actor=actor,
+            kind="feedback.exported",
+            subject=tenant,
+            data={"clips": len(rows), **counts},
+        )
+    return Exported(counts["genuine"], counts["synthetic"], without_audio)
+
+
+def _decided(database: Database, tenant: str) -> Iterator[Detection]:
+    last = ""
+    while True:
+        with database.read() as session:
+            page = session.scalars(
+                select(Detection)
+                .where(
+                    Detection.tenant == tenant,
+                    Detection.review_decision.in_(tuple(LABELS)),
+                    Detection.id > last,
+                )
+                .order_by(Detection.id)
+                .limit(_PAGE)
+            ).all()
+        if not page:
+            return
+        yield from page
+        last = page[-1].id
+
+
+def _fetch(store: Store, key: str | None, target: Path) -> bool:
+    """Copy a recording, whole or not at all; tells whether it was still there."""
+    if key is None:
+        return False
+    target.parent.mkdir(exist_ok=True)
+    beginning = target.with_suffix(".part")
+    try:
+        with store.open(key) as source, beginning.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    except FileNotFoundError:
+        beginning.unlink(missing_ok=True)
+        return False
+    beginning.replace(target)
+    return True
+
+
+def _row(detection: Detection, path: str) -> dict[str, str]:
+    return {
+        "id": detection.id,
+        "path": path,
+        "label": LABELS[detection.review_decision or ""],
+        "source": f"reviewed/{detection.tenant}",
+        "sha256": detection.sha256,
+        "surface": detection.surface,
+        "verdict": detection.verdict or "",
+        "p_synthetic": "" if detection.p_synthetic is None else f"{detection.p_synthetic:g}",
+        "model_sha256": ((detection.decided_by or {}).get("model") or {}).get("sha256", ""),
+    }
+
+
+def _write_manifest(out: Path, rows: list[dict[str, str]]) -> None:
+    beginning = out / f"{MANIFEST}.part"
+    with beginning.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    beginning.replace(out / MANIFEST)

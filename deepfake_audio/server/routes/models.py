@@ -1,0 +1,41 @@
+"""Which model decides, which one listens, how they compare, and how they change places."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fastapi import APIRouter
+
+from ..keys import Principal
+from ..models import comparison
+from ..service import Service
+from .common import Admin, Reader, ServiceDep
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+def show(service: ServiceDep, principal: Reader) -> dict[str, Any]:
+    """Return the live model and the candidate, and what both said of the same recordings."""
+    return _state(service, principal)
+
+
+@router.post("/promote")
+def promote(service: ServiceDep, principal: Admin) -> dict[str, Any]:
+    """Let the candidate decide from now on; once more to take it back."""
+    service.models.promote(principal.id)
+    return _state(service, principal)
+
+
+def _state(service: Service, principal: Principal) -> dict[str, Any]:
+    live, candidate = service.models.live, service.models.candidate
+    if candidate is None:
+        return {"live": live.identity(), "candidate": None, "comparison": None}
+    with service.database.read() as session:
+        found = comparison(session, principal.tenant, live.model.sha256, candidate.model.sha256)
+    return {
+        "live": live.identity(),
+        "candidate": candidate.identity(),
+        "comparison": dataclasses.asdict(found),
+    }
