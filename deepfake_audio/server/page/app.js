@@ -111,7 +111,6 @@ function help() {
   $("help").replaceChildren(h("h2", { id: "help-title" }, t("shortcuts")),
     h("dl", { class: "keys" }, keys.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, t(what))])),
     h("p", {}, on, " ", h("label", { for: "single" }, t("shortcuts_on"))),
-    quiet(t("evidence")),
     h("button", { class: "main", onclick: () => $("help").close() }, t("close")));
   $("help").showModal();
 }

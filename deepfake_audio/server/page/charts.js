@@ -34,10 +34,10 @@ export const periodLegend = (now, before) => legend([
 
 const W = 600, H = 180, LEFT = 34, BOTTOM = 20, TOP = 8;
 
-// A number to end an axis at, not far above a value.
+// An even number to end an axis at, not far above a value.
 function nice(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 4, 5, 10].map((step) => step * power).find((end) => end >= value);
+  return [2, 4, 6, 10].map((step) => step * power).find((end) => end >= value);
 }
 
 const frame = (label, top, ...shapes) =>
@@ -46,8 +46,7 @@ const frame = (label, top, ...shapes) =>
       const y = H - BOTTOM - share * (H - BOTTOM - TOP);
       return [
         svg("line", { x1: LEFT, x2: W, y1: y, y2: y, class: "grid" }),
-        share * top % 1 === 0 || top < 1
-          ? svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, number(share * top, top < 1 ? 2 : 0)) : null,
+        svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, number(share * top, top < 2 ? 2 : 0)),
       ];
     }).flat(), ...shapes);
 

@@ -40,10 +40,11 @@ function headline(one) {
       one.error && h("p", {}, t("pair", t("error"), printable(one.error.message))));
   }
   const { policy } = report;
+  const strange = policy.max_novelty != null && report.novelty > policy.max_novelty;
   const cost = policy.expected_fpr == null ? t("flags_unknown") : t("flags", number(100 * policy.expected_fpr, 1));
   return h("section", { class: `headline ${report.verdict}`, "aria-label": t("verdict") },
     h("p", { class: "said" }, verdict(report.verdict)),
-    h("p", {}, t(`means_${report.verdict}`), report.reason ? ` ${t(report.reason)}` : ""),
+    h("p", {}, t(strange ? "means_strange" : `means_${report.verdict}`), report.reason ? ` ${t(report.reason)}` : ""),
     report.p_synthetic == null ? "" :
       h("p", { class: "figures" }, t("score", probability(report.p_synthetic), number(policy.prior_synthetic, 2), signed(report.llr_synthetic))),
     quiet(t("pair", t("threshold", number(policy.threshold, 2), policy.name), cost)));
@@ -54,7 +55,7 @@ function facts(one) {
   const short = (sha256) => h("code", { title: sha256 }, (sha256 ?? "").slice(0, 12));
   const json = (value) => h("pre", {}, printable(JSON.stringify(value)));
   const input = report?.input;
-  const labels = Object.entries(report?.provenance ?? {}).filter(([, value]) => value);
+  const labels = Object.entries(report?.provenance ?? {}).filter(([key, value]) => value != null && key !== "read");
   const pairs = [
     ["action", one.action && [t(one.action), by?.policy?.dry_run ? ` (${t("dry_run")})` : ""]],
     ["warnings", report && (report.warnings.map((each) => t(each)).join(", ") || t("none"))],

@@ -47,7 +47,7 @@ function transform(re, im) {
   }
 }
 
-// Dark to light; legible on a light and on a dark page, and without colour vision.
+// Dark to light: legible on both grounds, and without colour vision.
 const STOPS = [[4, 4, 18], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]];
 
 function colour(level) {

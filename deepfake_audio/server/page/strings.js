@@ -20,8 +20,8 @@ const WORDS = {
   sign_in: ["Sign in", "登录"],
   sign_out: ["Sign out", "退出"],
   api_key: ["API key", "API 密钥"],
-  key_hint: ["It needs the scopes read and review, and submit to upload. It stays in this tab.",
-    "需要 read 和 review 权限；上传还需要 submit 权限。密钥只保存在此标签页中。"],
+  key_hint: ["With the scopes read, review and, to upload, submit. It stays in this tab.",
+    "需要 read、review 权限，上传需 submit。只保存在此标签页中。"],
 
   likely_synthetic: ["likely synthetic", "疑似合成"],
   uncertain: ["uncertain", "不确定"],
@@ -38,6 +38,7 @@ const WORDS = {
     "达到或高于阈值：属于疑似，并非证明。"],
   means_uncertain: ["Below the threshold, but not low enough to call it authentic. Please listen.",
     "低于阈值，但不足以认为是真人语音。请试听。"],
+  means_strange: ["Unlike what the model knows. Please listen.", "与模型所知差异过大。请试听。"],
   means_likely_authentic: ["In the range of genuine speech. Good synthesis can score so, too.",
     "处于真人语音的范围。高质量的合成语音也可能如此。"],
   means_inconclusive: ["There is not enough to judge:", "可供判断的内容不足："],
