@@ -465,6 +465,7 @@ def test_pictures(site: RunningService, browser: Browser, samples: Samples, tmp_
     browser.look(height=470)
     browser.sign_in(site.url, people[2][1])
     browser.until_text("table.list", "escalated")
+    assert all(cell.text[0].isdigit() for cell in browser.all("table.list td:nth-child(4)"))
     browser.picture("queue")
     browser.look(height=1130)
     browser.go(f"#/d/{found[0].id}")

@@ -251,6 +251,10 @@ def test_the_queue_over_http(make_settings: MakeSettings, samples: Samples, tmp_
         assert sorted(case["id"] for case in found) == sorted(ids)
         p = [case["report"]["p_synthetic"] for case in found]
         assert p == sorted(p, reverse=True)
+        strange = ada.get("/v1/reviews/queue", params={"order": "novelty"}).json()["detections"]
+        novelty = [case["report"]["novelty"] for case in strange]
+        assert novelty == sorted(novelty, reverse=True)
+        assert novelty[0] > 0
         assert rest["next_cursor"] is None
         url = f"/v1/detections/{ids[0]}/reviews"
         assert ada.post(url, json={"decision": "genuine"}).json()["review"]["state"] == "open"

@@ -23,7 +23,7 @@ const rows = (found) => found.map((one) =>
     h("th", { scope: "row" }, h("a", { href: `#/d/${one.id}` }, name(one.name))),
     h("td", {}, verdict(one.report?.verdict ?? one.status)),
     h("td", { class: "number" }, probability(one.report?.p_synthetic)),
-    h("td", { class: "number wide" }, number(one.report?.novelty, 2)),
+    h("td", { class: "number wide" }, number(one.report?.novelty, 3)),
     h("td", { class: "wide" }, one.action ? t(one.action) : "–"),
     h("td", { class: "wide" }, t(one.surface)),
     h("td", {}, caseState(one.review)),
