@@ -53,6 +53,7 @@ class Connection:
         self._hub = service.rooms
         self._told = asyncio.Event()
         self._dismissed = asyncio.Event()
+        self._stopped = False
         self._faults = 0
 
     async def serve(self) -> None:
@@ -218,7 +219,8 @@ class Connection:
                     # Nothing more is read for now: the network holds the client back.
                     while self._hub.is_full(room):
                         await asyncio.sleep(TICK_S)
-                    patience.reschedule(loop.time() + idle_s)
+                    # Who has said the last word waits for the answer.
+                    patience.reschedule(None if self._stopped else loop.time() + idle_s)
         except TimeoutError as error:
             raise RequestError(
                 f"nothing came for {idle_s:g} s", hint="ping while nobody speaks", code="idle"
@@ -234,6 +236,7 @@ class Connection:
             case Leave() as leave:
                 self._hub.leave(room, leave)
             case Stop():
+                self._stopped = True
                 self._hub.end(room, "stopped")
             case Ping():
                 await self._send({"type": "pong"})
