@@ -50,11 +50,14 @@ MAX_BACKLOG = 512
 MAX_PENDING_BYTES = 2 * 1024**2
 """Chunks of one room that may wait; beyond it, nothing more is read from its connection."""
 
-_DRAIN = 256
+STOP_S = 60.0
+"""For all rooms to end when the service stops."""
+
 _LANE_ROWS = 4  # fewer windows than this are not worth a thread of their own
 _TEND_S = 0.1
 _PAUSE_S = 0.5
 _BURST_S = 60.0
+_LEARN = 0.1  # weight of the newest measurement
 
 T = TypeVar("T")
 Found = tuple[FloatArray, BoolArray]
@@ -67,6 +70,7 @@ class _Due:
     room: Room
     speaker: Speaker
     window: Window
+    received_at: float  # the chunk that completed it
 
     @property
     def rows(self) -> int:
@@ -114,7 +118,7 @@ class Hub:
         self._stopping = threading.Event()
         self._backlog: deque[_Due] = deque()
         self._closing: deque[Room] = deque()
-        self._cost_s = 0.0  # of a window, as of late
+        self._cost_s = 0.0  # of a window and what comes with it, seconds, as of late
         self._tended_at = 0.0
         self._unrecorded = 0
         self._folder = settings.data_dir / "rooms"
@@ -140,7 +144,8 @@ class Hub:
             self._stopping.set()
         self._post(self._end_all)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
+            self._unrecorded += self._thread.is_alive()
         self._recorder.shutdown()
         self._scorers.shutdown()
         # Rooms that could not be recorded are left to whoever starts next.
@@ -194,7 +199,7 @@ class Hub:
     def take(self, room: Room, frame: Frame) -> None:
         """Hear a chunk."""
         room.received_bytes += len(frame.payload)
-        self._post(partial(self._take, room, frame))
+        self._post(partial(self._take, room, frame, time.monotonic()))
 
     def join(self, room: Room, message: Join) -> None:
         """Begin to hear a speaker."""
@@ -228,17 +233,24 @@ class Hub:
                 time.sleep(TICK_S)
             self._wanted.clear()
             try:
-                for _ in range(min(len(self._inbox), _DRAIN)):
-                    if len(self._backlog) >= MAX_BACKLOG:
-                        break
-                    self._inbox.popleft()()
-                self._hear()
-                if self._closing:
-                    self._close(self._closing.popleft())
-                self._tend()
+                self._turn()
             except Exception:
                 logger.exception("the rooms could not go on; trying again")
                 time.sleep(TICK_S)
+
+    def _turn(self) -> None:
+        began = time.perf_counter()
+        # All that has come before anything is heard: only then is it known what can be in time.
+        for _ in range(len(self._inbox)):
+            if len(self._backlog) >= MAX_BACKLOG:
+                break
+            self._inbox.popleft()()
+        if rows := self._hear():
+            cost_s = (time.perf_counter() - began) / rows
+            self._cost_s += _LEARN * (cost_s - self._cost_s) if self._cost_s else cost_s
+        if self._closing:
+            self._close(self._closing.popleft())
+        self._tend()
 
     def _is_done(self) -> bool:
         with self._lock:
@@ -264,13 +276,15 @@ class Hub:
         except DeepfakeAudioError as error:
             room.outbox.put(error_message(error), passing=True)
 
-    def _take(self, room: Room, frame: Frame) -> None:
+    def _take(self, room: Room, frame: Frame, received_at: float) -> None:
         room.heard_bytes += len(frame.payload)
-        self._told(room, self._take_in, room, frame)
+        self._told(room, self._take_in, room, frame, received_at)
 
-    def _take_in(self, room: Room, frame: Frame) -> None:
+    def _take_in(self, room: Room, frame: Frame, received_at: float) -> None:
         speaker = room.speaker(frame.speaker)
-        self._backlog.extend(_Due(room, speaker, window) for window in speaker.take(frame))
+        self._backlog.extend(
+            _Due(room, speaker, window, received_at) for window in speaker.take(frame)
+        )
 
     def _leave_by_id(self, room: Room, speaker_id: int) -> None:
         self._leave(room, room.speaker(speaker_id))
@@ -323,33 +337,28 @@ class Hub:
         with self._lock:
             return list(self._rooms.values())
 
-    def _hear(self) -> None:
-        """Score what has waited longest, as much as fills the batches."""
+    def _hear(self) -> int:
+        """Score what has waited longest, as much as fills the batches; returns how much."""
         self._leave_out()
         batch: list[_Due] = []
         rows = 0
         while self._backlog and rows < self._lanes * CPU_BATCH_WINDOWS:
             batch.append(self._backlog.popleft())
             rows += batch[-1].rows
-        if batch:
-            began = time.perf_counter()
-            self._score(batch)
-            if rows:
-                cost_s = (time.perf_counter() - began) / rows
-                self._cost_s += 0.1 * (cost_s - self._cost_s) if self._cost_s else cost_s
+        self._score(batch)
+        return rows
 
     def _leave_out(self) -> None:
-        """Leave out windows for the moment, should they make the others late."""
-        rows = sum(due.rows for due in self._backlog)
-        excess = rows - self._settings.max_event_delay_s / (self._cost_s or 1e-9)
-        if excess <= 0:
-            return
+        """Leave out windows for the moment that would be late, for the others not to be."""
+        soonest = time.monotonic() - self._settings.max_event_delay_s
+        ahead = 0
         kept: deque[_Due] = deque()
         for due in self._backlog:
-            if excess > 0 and due.rows and not due.window.counts:
-                excess -= due.rows
+            done_at = soonest + (ahead + due.rows) * self._cost_s
+            if done_at > due.received_at and due.rows and not due.window.counts:
                 due.speaker.left_out += 1
             else:
+                ahead += due.rows
                 kept.append(due)
         self._backlog = kept
 
