@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -13,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from sounds import make_speech
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -20,13 +22,16 @@ from deepfake_audio import Detector
 from deepfake_audio.report import Report
 from deepfake_audio.server import audit
 from deepfake_audio.server.database import Delivery
+from deepfake_audio.server.engine import Engine
+from deepfake_audio.server.rooms import lifelines, protocol, records
 from deepfake_audio.server.rooms.protocol import HEADER
 
 from .conftest import MakeSettings, RunningService, running
+from .test_faults import process
 
 RATE = 16_000
 CHUNK = 1_600
-WAIT_S = 20
+WAIT_S = 60
 
 Message = dict[str, Any]
 
@@ -417,7 +422,7 @@ MALFORMED = [
     ('{"type": "speaker", "id": 1, "name": "\\ud800"}', "bad_message", ""),
     ('{"type": "speaker", "id": 1, "surprise": NaN}', "bad_message", ""),
     ('{"type": "speaker", "id": 1, "encoding": "mp3"}', "bad_message", ""),
-    ('{"type": "speaker", "id": 1, "sample_rate_hz": 96000}', "bad_message", ""),
+    ('{"type": "speaker", "id": 1, "sample_rate_hz": 192000}', "bad_message", ""),
     (
         '{"type": "speaker", "id": 1, "encoding": "opus", "sample_rate_hz": 16000}',
         "bad_message",
@@ -553,3 +558,123 @@ def test_a_slow_reader_misses_events_and_nothing_else(make_service: MakeService)
         assert len(again.all("alert")) == 1
         assert len(again.all("event")) == 120
         assert sum(m.get("dropped", 0) for m in again.told) == 80
+
+
+def test_rooms_of_a_dead_process_are_interrupted(make_service: MakeService, tmp_path: Path) -> None:
+    with process(tmp_path) as (server, url):
+        ours = RunningService(None, url, None)  # type: ignore[arg-type]
+        client = Client(ours)
+        started = client.start()
+        client.join()
+        client.speak(0, spoken(2))
+        client.hear("event")
+        server.kill()
+        server.wait()
+    with make_service(data_dir=tmp_path) as rooms, rooms.client("read", tenant="local") as http:
+        shown = http.get(f"/v1/streams/{started['stream']}").json()
+        assert (shown["status"], shown["verdict"], shown["reports"]) == ("interrupted", None, None)
+        assert shown["closed_at"] is not None
+        assert len(http.get("/v1/streams?status=interrupted").json()["streams"]) == 1
+        assert reason_of(rooms, started["stream"]) == "interrupted"
+        assert lifelines.dead(tmp_path / "rooms") == []  # this process lives
+    assert list((tmp_path / "rooms").iterdir()) == []
+
+
+def test_a_room_keeps_its_engine(rooms: RunningService, detector: Detector) -> None:
+    client = Client(rooms, rooms.key("submit"))
+    before = client.start()["decided_by"]
+    client.join()
+    sound = spoken(6)
+    client.speak(0, sound[: 3 * RATE])
+    settings = rooms.service.settings.model_copy(update={"model": "tiny"})
+    rooms.service.engine = Engine.load(settings)
+    other = Client(rooms, rooms.key("submit"))
+    after = other.start()["decided_by"]
+    other.join()
+    other.speak(0, sound)
+    client.speak(0, sound[3 * RATE :], 30)
+    client.stop()
+    other.stop()
+    assert (before["model"]["name"], after["model"]["name"]) == ("unittest", "tiny")
+    same_report(client.all("report")[0], detector.detect(sound, sample_rate_hz=RATE))
+    assert other.all("report")[0]["report"]["model"]["name"] == "tiny"
+
+
+def test_what_would_be_late_is_left_out_and_the_report_is_whole(
+    make_service: MakeService, detector: Detector
+) -> None:
+    sound = spoken(20)
+    with make_service(max_event_delay_s=1e-6) as rooms:
+        client = Client(rooms, rooms.key("submit"))
+        client.start()
+        client.join()
+        client.speak(0, sound)
+        client.stop()
+    # Windows of the report end at 4, 7, 10 s and so on; the others come too late by a microsecond.
+    times = [event["time_s"] for event in client.all("event")]
+    assert times == [4, 7, 10, 13, 16, 19]
+    assert [event["left_out"] for event in client.all("event")] == [3, 2, 2, 2, 2, 2]
+    same_report(client.all("report")[0], detector.detect(sound, sample_rate_hz=RATE))
+
+
+def test_the_record_waits_for_the_database(
+    rooms: RunningService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = client.start()
+    client.join()
+    failures = [OperationalError("", None, Exception()) for _ in range(2)]
+    write = records.closed
+
+    def fail_twice(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        write(*arguments)
+
+    monkeypatch.setattr(records, "closed", fail_twice)
+    client.stop()  # said only once it is recorded
+    with rooms.client("read") as http:
+        assert http.get(f"/v1/streams/{started['stream']}").json()["status"] == "closed"
+
+
+def test_a_room_that_cannot_be_recorded_does_not_open(
+    rooms: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OperationalError("", None, Exception())
+
+    monkeypatch.setattr(records, "opened", fail)
+    client = Client(rooms, rooms.key("submit"))
+    client.say(type="start")
+    assert client.hear("error")["fatal"]
+    monkeypatch.undo()
+    assert rooms.service.rooms._rooms == {}  # and takes nobody's place
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "live-rooms.md"
+
+
+def test_the_python_client_of_the_docs(rooms: RunningService, samples: dict[str, Path]) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    [code] = re.findall(r"<!-- python-client -->\n```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, str(DOCS), "exec"), names)
+    url = rooms.url.replace("http", "ws") + "/v1/streams"
+    path = str(samples["synthetic_espeak_1"])
+    key = rooms.key("submit")
+    reports = asyncio.run(names["speak"](url, key, path, pace=0.02))
+    assert set(reports) == {0}
+    assert Report.from_dict(reports[0]).input.duration_s > 5
+    with pytest.raises(RuntimeError, match="no valid API key"):
+        asyncio.run(names["speak"](url, "dfa_wrong", path, pace=0.02))
+
+
+def test_every_message_is_in_the_docs() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    said = {"started", "resumed", "speaker", "event", "alert", "alert_cleared", "report", "closed"}
+    heard = set(protocol._TYPES.split(", "))
+    for kind in said | heard | {"error", "pong"}:
+        assert f"`{kind}`" in text, kind
+    package = Path(protocol.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    for error in set(re.findall(r'code="(\w+)"', code)) - {"internal_error"}:
+        assert f"`{error}`" in text, error

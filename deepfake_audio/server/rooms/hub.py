@@ -63,14 +63,15 @@ T = TypeVar("T")
 Found = tuple[FloatArray, BoolArray]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Due:
-    """A window that waits to be scored."""
+    """A window that waits to be scored; ``left_out`` others of its speaker were, before it."""
 
     room: Room
     speaker: Speaker
     window: Window
     received_at: float  # the chunk that completed it
+    left_out: int = 0
 
     @property
     def rows(self) -> int:
@@ -356,9 +357,11 @@ class Hub:
         for due in self._backlog:
             done_at = soonest + (ahead + due.rows) * self._cost_s
             if done_at > due.received_at and due.rows and not due.window.counts:
-                due.speaker.left_out += 1
+                due.speaker.left_out += due.left_out + 1
             else:
                 ahead += due.rows
+                due.left_out += due.speaker.left_out
+                due.speaker.left_out = 0
                 kept.append(due)
         self._backlog = kept
 
@@ -368,7 +371,7 @@ class Hub:
             dues = list(group)
             for due, (llr, speech) in zip(dues, self._found(scorer, dues), strict=True):
                 event = due.speaker.stream.settle(due.window, llr, speech)
-                alert = due.room.hear(due.speaker, event) if event else None
+                alert = due.room.hear(due.speaker, event, due.left_out) if event else None
                 if alert:
                     self._record(records.alerted, due.room.id, due.room.opening, alert)
 

@@ -62,7 +62,7 @@ class Join(_Message):
     type: Literal["speaker"]
     id: SpeakerId
     name: Annotated[str, Field(max_length=255)] = ""
-    sample_rate_hz: Annotated[int, Field(ge=8_000, le=48_000)] = OPUS_RATE_HZ
+    sample_rate_hz: Annotated[int, Field(ge=8_000, le=96_000)] = OPUS_RATE_HZ
     channels: Annotated[int, Field(ge=1, le=2)] = 1
     encoding: Encoding = "pcm_s16le"
 

@@ -94,7 +94,7 @@ class Speaker:
         self.decoder = open_decoder(message.encoding, message.channels)
         self.stream = pool.open(message.sample_rate_hz, message.channels, name=self.name)
         self.alarm = Alarm(engine.rules)
-        self.left_out = 0  # events, since the last one
+        self.left_out = 0  # windows, since the last one that waits to be scored
         self._limits = limits
         self._credit_s = limits.burst_s
         self._credited_at = time.monotonic()
@@ -238,12 +238,11 @@ class Room:
             )
         return self.speakers[speaker_id]
 
-    def hear(self, speaker: Speaker, event: StreamEvent) -> Message | None:
-        """Tell what was heard; returns the alert if one is raised."""
+    def hear(self, speaker: Speaker, event: StreamEvent, left_out: int) -> Message | None:
+        """Tell what was heard, after so many events left out; returns the alert if it is raised."""
         action, change = speaker.alarm.hear(event)
         message = {"type": "event", "speaker": speaker.id, "action": action.value}
-        self.outbox.put({**message, "left_out": speaker.left_out, **event.to_dict()}, passing=True)
-        speaker.left_out = 0
+        self.outbox.put({**message, "left_out": left_out, **event.to_dict()}, passing=True)
         if change is None:
             return None
         rules = self.engine.rules
