@@ -78,7 +78,7 @@ class Service:
             on_done=self._done,
         )
         self.housekeeper = Housekeeper(self.database, self.store)
-        self.rooms = Hub(self.database, self, settings, on_record=self._wake_courier)
+        self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
 
     @property
     def engine(self) -> Engine:

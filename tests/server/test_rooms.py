@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 from sounds import make_speech
 from sqlalchemy.exc import OperationalError
+from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from deepfake_audio import Detector
+from deepfake_audio.checkpoint import load_checkpoint
 from deepfake_audio.report import Report
 from deepfake_audio.server import audit
 from deepfake_audio.server.database import Delivery
 from deepfake_audio.server.engine import Engine
+from deepfake_audio.server.policy import PolicyFile
 from deepfake_audio.server.rooms import lifelines, protocol, records
 from deepfake_audio.server.rooms.protocol import HEADER
 
@@ -259,6 +262,25 @@ def test_who_vanishes_loses_nothing(rooms: RunningService, detector: Detector) -
     assert third.all("report") == [report]
 
 
+def test_who_vanishes_at_the_door_leaves_no_room_for_ever(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*arguments: Any) -> None:
+        raise WebSocketDisconnect(1006)
+
+    with make_service(resume_s=0.2) as rooms:
+        client = Client(rooms, rooms.key("submit"))
+        with monkeypatch.context() as patch:
+            patch.setattr("deepfake_audio.server.rooms.connection.Connection._send", gone)
+            client.say(type="start")
+            with pytest.raises(ConnectionClosed):
+                client.hear("started")
+        with rooms.client("read") as http:
+            [room] = http.get("/v1/streams").json()["streams"]
+            wait_for(http, room["id"])
+        assert reason_of(rooms, room["id"]) == "disconnected"
+
+
 def test_a_second_connection_takes_over(rooms: RunningService) -> None:
     key = rooms.key("submit")
     first, second = Client(rooms, key), Client(rooms, key)
@@ -280,6 +302,8 @@ def test_a_room_closes_by_itself(make_service: MakeService) -> None:
         client.vanish()
         with rooms.client("read") as http:
             assert http.get("/v1/streams").json()["streams"][0]["status"] == "open"
+            with rooms.client("admin") as admin:
+                assert "deepfake_audio_rooms 1.0" in admin.get("/metrics").text
             shown = wait_for(http, started["stream"])
         assert shown["reports"]["0"]["report"]["input"]["duration_s"] == 3
         assert reason_of(rooms, started["stream"]) == "disconnected"
@@ -586,8 +610,7 @@ def test_a_room_keeps_its_engine(rooms: RunningService, detector: Detector) -> N
     client.join()
     sound = spoken(6)
     client.speak(0, sound[: 3 * RATE])
-    settings = rooms.service.settings.model_copy(update={"model": "tiny"})
-    rooms.service.engine = Engine.load(settings)
+    rooms.service.models.live = Engine(load_checkpoint("tiny"), PolicyFile(), "cpu")
     other = Client(rooms, rooms.key("submit"))
     after = other.start()["decided_by"]
     other.join()

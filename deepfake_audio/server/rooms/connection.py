@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...errors import DeepfakeAudioError
 from ...report import printable
-from .. import detections, keys, webhooks
+from .. import detections, keys, outbound
 from ..errors import RequestError
 from ..keys import Principal, Scope
 from ..policy import Surface
@@ -53,13 +53,13 @@ class Connection:
         self._hub = service.rooms
         self._told = asyncio.Event()
         self._dismissed = asyncio.Event()
+        self._room: Room | None = None
         self._stopped = False
         self._faults = 0
 
     async def serve(self) -> None:
         """Talk until one of the two goes."""
         await self._socket.accept()
-        room: Room | None = None
         try:
             async with asyncio.timeout(ENTER_S):
                 principal = await self._authenticate()
@@ -75,8 +75,7 @@ class Connection:
             logger.exception("unforeseen: a connection to a room")
             await self._refuse(RequestError("something went wrong here", code="internal_error"))
         finally:
-            if room is not None and room.reader is self:
-                room.reader, room.away_since = None, time.monotonic()
+            self._detach()
 
     async def _authenticate(self) -> Principal:
         if self._service.settings.insecure_local:
@@ -140,7 +139,11 @@ class Connection:
                     name="callback_url",
                     hint="set webhook_secret",
                 )
-            webhooks.check_url(message.callback_url, allow_private=settings.webhook_allow_private)
+            outbound.check_url(
+                message.callback_url,
+                allow_private=settings.webhook_allow_private,
+                name="callback_url",
+            )
         return Opening(
             principal.tenant,
             principal.id,
@@ -167,8 +170,13 @@ class Connection:
         """Become the reader of a room; whoever was it before, such as a dead line, is shown out."""
         if room.reader is not None:
             room.reader.dismiss()
-        room.reader, room.away_since = self, None
+        self._room, room.reader, room.away_since = room, self, None
         room.outbox.read_by(self._told)
+
+    def _detach(self) -> None:
+        """Leave the room to whoever comes back in time."""
+        if self._room is not None and self._room.reader is self:
+            self._room.reader, self._room.away_since = None, time.monotonic()
 
     def dismiss(self) -> None:
         """Make place for a connection that has come back to the room."""

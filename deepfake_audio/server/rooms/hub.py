@@ -31,9 +31,9 @@ from ...windows import BoolArray, FloatArray
 from ..database import Database, new_id
 from ..engine import Engine
 from ..errors import RequestError
+from ..models import Models
 from ..policy import Surface
 from ..settings import Settings
-from ..worker import EngineSource
 from . import lifelines, records
 from .protocol import Frame, Join, Leave, error_message
 from .records import Ending
@@ -85,8 +85,8 @@ class Hub:
     ----------
     database : Database
         Where rooms are recorded.
-    source : EngineSource
-        Holds the engine that new rooms begin with.
+    models : Models
+        The live one is what new rooms begin with.
     settings : Settings
         How many rooms, and what one may cost.
     on_record : callable
@@ -96,13 +96,13 @@ class Hub:
     def __init__(
         self,
         database: Database,
-        source: EngineSource,
+        models: Models,
         settings: Settings,
         *,
         on_record: Callable[[], None],
     ) -> None:
         self._database = database
-        self._source = source
+        self._models = models
         self._settings = settings
         self._on_record = on_record
         self._limits = RoomLimits(
@@ -174,7 +174,7 @@ class Hub:
                     status=503,
                     code="too_many_rooms",
                 )
-            engine = self._source.engine
+            engine = self._models.live
             if engine not in self._pools:
                 self._pools[engine] = StreamPool(engine.scorer, engine.judges[Surface.LIVE])
             room_id = f"{new_id('room')}_{self._lifeline.mark}"
@@ -260,7 +260,7 @@ class Hub:
 
     def _warm_up(self) -> None:
         """Have the network ready before somebody waits for it: kernels are made when first used."""
-        scorer = self._source.engine.scorer
+        scorer = self._models.live.scorer
         length = round(scorer.header.windows.window_s * 16_000)
         for count in (1, 2, 4, CPU_BATCH_WINDOWS):
             scorer.hear([np.zeros(length, np.float32)] * count)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from .. import audit, webhooks
@@ -150,6 +150,12 @@ def get(session: Session, tenant: str, room_id: str) -> Room:
     if room is None or room.tenant != tenant:
         raise NotFoundError(f"no stream {room_id}")
     return room
+
+
+def n_open(session: Session) -> int:
+    """Return how many rooms are open, whoever's they are."""
+    counted = session.scalar(select(func.count()).select_from(Room).where(Room.closed_at.is_(None)))
+    return counted or 0
 
 
 _STATES: dict[str, ColumnElement[bool]] = {
