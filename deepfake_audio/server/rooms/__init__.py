@@ -2,5 +2,6 @@
 
 Read in this order: ``protocol`` (what clients say), ``outbox`` (what they are told), ``sound``
 (chunks -> samples), ``alarm`` (events -> alerts), ``room``, ``records`` (what stays of a room),
-``lifelines`` (which process a room lives in), ``hub`` (the thread that hears all rooms).
+``recorder`` (their writer), ``lifelines`` (which process a room lives in), ``backlog`` (windows ->
+batches -> events), ``hub`` (the thread that hears all rooms), ``connection``.
 """
