@@ -640,6 +640,18 @@ def test_what_would_be_late_is_left_out_and_the_report_is_whole(
     same_report(client.all("report")[0], detector.detect(sound, sample_rate_hz=RATE))
 
 
+def test_no_room_is_opened_for_what_cannot_be_heard(
+    rooms: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rooms.key("submit")
+    Client(rooms, key).start()
+    late = property(lambda self: 1e9, lambda self, value: None)
+    monkeypatch.setattr("deepfake_audio.server.rooms.backlog.Backlog.delay_s", late, raising=False)
+    other = Client(rooms, key)
+    other.say(type="start")
+    assert other.hear("error")["code"] == "overloaded"
+
+
 def test_the_record_waits_for_the_database(
     rooms: RunningService, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,9 +57,15 @@ class Backlog:
         Batches scored at a time.
     max_delay_s : float
         Events later than this are not worth having.
+
+    Attributes
+    ----------
+    delay_s : float
+        How long the oldest window has waited.
     """
 
     def __init__(self, lanes: int, max_delay_s: float) -> None:
+        self.delay_s = 0.0
         self._lanes = lanes
         self._max_delay_s = max_delay_s
         self._waiting: deque[Due] = deque()
@@ -76,6 +82,8 @@ class Backlog:
     def next(self) -> list[Due]:
         """Take those that have waited longest, as many as fill the batches."""
         self._leave_out()
+        oldest = self._waiting[0].received_at if self._waiting else None
+        self.delay_s = 0.0 if oldest is None else time.monotonic() - oldest
         batch: list[Due] = []
         rows = 0
         while self._waiting and rows < self._lanes * CPU_BATCH_WINDOWS:

@@ -44,6 +44,9 @@ MAX_BACKLOG = 512
 MAX_PENDING_BYTES = 2 * 1024**2
 """Chunks of one room that may wait; beyond it, nothing more is read from its connection."""
 
+OVERLOADED = 3.0
+"""So many times too late is what no further room is opened for."""
+
 STOP_S = 60.0
 """For all rooms to end when the service stops."""
 
@@ -143,6 +146,14 @@ class Hub:
                     hint="come again later, or raise max_rooms",
                     status=503,
                     code="too_many_rooms",
+                )
+            # What is left then is reports alone, and even they come late: no more of it.
+            if self._backlog.delay_s > OVERLOADED * self._settings.max_event_delay_s:
+                raise RequestError(
+                    f"{n_open} rooms are more than this machine can hear in time",
+                    hint="come again later, or add machines",
+                    status=503,
+                    code="overloaded",
                 )
             engine = self._models.live
             if engine not in self._pools:
