@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     max_room_s: Positive = 4 * 3600.0
     room_idle_s: Positive = 60.0
     max_room_speed: Annotated[float, Field(ge=1)] = 5.0
-    max_event_delay_s: Positive = 0.4
+    max_event_delay_s: Positive = 0.3
     resume_s: Positive = 30.0
     webhook_secret: str | None = None
     webhook_allow_private: bool = False

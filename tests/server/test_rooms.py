@@ -604,6 +604,35 @@ def test_rooms_of_a_dead_process_are_interrupted(make_service: MakeService, tmp_
     assert list((tmp_path / "rooms").iterdir()) == []
 
 
+def test_records_in_each_database(make_service: MakeService, database_url: str) -> None:
+    with make_service(POLICY, database_url=database_url) as rooms:
+        ended, left = (Client(rooms, rooms.key("submit")) for _ in range(2))
+        first = ended.start()["stream"]
+        ended.join()
+        ended.speak(0, spoken(5))
+        ended.stop()
+        second = left.start()["stream"]
+        with rooms.client("read") as http:
+
+            def listed(query: str) -> list[str]:
+                found = http.get(f"/v1/streams?{query}").json()["streams"]
+                return [room["id"] for room in found]
+
+            assert listed("") == [second, first]
+            assert listed("status=open") == [second]
+            assert listed("status=closed&action=review&alerted=true") == [first]
+            assert listed("limit=1") == [second]
+            assert listed(f"limit=1&cursor={second}") == [first]
+            assert listed("since=2200-01-01T00:00:00Z") == []
+            assert records.interrupt(rooms.database, "0" * 8) == 0
+            assert records.interrupt_stale(rooms.database, 60) == 0
+            assert records.interrupt(rooms.database, second[-8:]) == 1
+            assert listed("status=interrupted") == [second]
+            assert http.get("/v1/streams?status=nonsense").status_code == 422
+        with rooms.database.read() as session:
+            assert audit.verify(session).ok
+
+
 def test_a_room_keeps_its_engine(rooms: RunningService, detector: Detector) -> None:
     client = Client(rooms, rooms.key("submit"))
     before = client.start()["decided_by"]
