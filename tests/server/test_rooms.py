@@ -681,6 +681,35 @@ def test_no_room_is_opened_for_what_cannot_be_heard(
     assert other.hear("error")["code"] == "overloaded"
 
 
+def test_a_window_that_cannot_be_scored_hurts_nobody_else(
+    rooms: RunningService, client: Client, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = rooms.service.models.live.scorer
+    hear = scorer.hear
+
+    def fail(windows: list[np.ndarray]) -> Any:
+        if any(np.abs(window).max() > 0.99 for window in windows):
+            raise RuntimeError("a window like this")
+        return hear(windows)
+
+    monkeypatch.setattr(scorer, "hear", fail)
+    sound = spoken(8)
+    early, late = sound.copy(), sound.copy()
+    early[RATE] = late[5 * RATE] = 32767
+    client.start()
+    for speaker in range(3):
+        client.join(speaker)
+    for number, chunks in enumerate(zip(*map(pieces, (sound, early, late)), strict=True)):
+        for speaker, chunk in enumerate(chunks):
+            client.chunk(speaker, number, chunk)
+    client.stop()
+    reports = {report["speaker"]: report for report in client.all("report")}
+    same_report(reports[0], detector.detect(sound, sample_rate_hz=RATE))
+    assert reports[1]["report"]["input"]["duration_s"] == 8
+    # The last window decides whether there is a report at all.
+    assert (reports[2]["report"], reports[2]["error"]["code"]) == (None, "internal_error")
+
+
 def test_the_record_waits_for_the_database(
     rooms: RunningService, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,17 +19,14 @@ from itertools import groupby
 import numpy as np
 
 from ...listening import Window, hear
-from ...scoring import CPU_BATCH_WINDOWS, Scorer
+from ...scoring import CPU_BATCH_WINDOWS, Heard, Scorer
 from ...streaming import StreamEvent
-from ...windows import BoolArray, FloatArray
 from .room import Room, Speaker
 
 logger = logging.getLogger(__name__)
 
 _LANE_ROWS = 4  # fewer windows than this are not worth a thread of their own
 _LEARN = 0.1  # weight of the newest measurement
-
-Found = tuple[FloatArray, BoolArray]
 
 
 @dataclass
@@ -114,8 +111,8 @@ class Backlog:
         for _, group in groupby(sorted(batch, key=model), model):
             dues = list(group)
             scorer = dues[0].room.engine.scorer
-            for due, (llr, speech) in zip(dues, self._found(scorer, dues), strict=True):
-                if event := due.speaker.stream.settle(due.window, llr, speech):
+            for due, found in zip(dues, self._found(scorer, dues), strict=True):
+                if event := due.speaker.stream.settle(due.window, found):
                     yield due, event
 
     def close(self) -> None:
@@ -138,7 +135,7 @@ class Backlog:
                 kept.append(due)
         self._waiting = kept
 
-    def _found(self, scorer: Scorer, dues: Sequence[Due]) -> list[Found]:
+    def _found(self, scorer: Scorer, dues: Sequence[Due]) -> list[Heard]:
         rows = sum(due.rows for due in dues)
         lanes = min(self._lanes, max(rows // _LANE_ROWS, 1))
         size = -(-len(dues) // lanes)
@@ -156,7 +153,7 @@ def warm_up(scorer: Scorer) -> None:
         scorer.hear([np.zeros(length, np.float32)] * count)
 
 
-def _hear_safely(scorer: Scorer, windows: Sequence[Window]) -> list[Found]:
+def _hear_safely(scorer: Scorer, windows: Sequence[Window]) -> list[Heard]:
     """Score windows; should that fail, one by one, so that one cannot hurt others."""
     try:
         return list(hear(scorer, windows))
@@ -164,5 +161,5 @@ def _hear_safely(scorer: Scorer, windows: Sequence[Window]) -> list[Found]:
         if len(windows) > 1:
             return [found for window in windows for found in _hear_safely(scorer, [window])]
         logger.exception("a window of a room could not be scored")
-        silent = windows[0].sounding.shape
-        return [(np.zeros(silent), np.zeros(silent, np.bool_))]
+        nothing = Heard(np.zeros(0), np.zeros(0, np.bool_), np.zeros(0))
+        return [nothing.placed(np.zeros_like(windows[0].sounding))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from .alarm import Alarm, Change, stricter
 from .outbox import Message, Outbox
 from .protocol import Frame, Join
 from .sound import open_decoder
+
+logger = logging.getLogger(__name__)
 
 MIN_CHUNK_S = 0.005
 """A chunk counts for at least so many seconds of sound: what it costs is not only its sound."""
@@ -274,6 +277,9 @@ class Room:
             }
         except DeepfakeAudioError as error:
             entry["error"] = {"code": error.code, "message": error.message}
+        except Exception:  # whatever it is, the others of the room have their reports
+            logger.exception("a speaker's report could not be made")
+            entry["error"] = {"code": "internal_error", "message": "something went wrong here"}
         entry["alert"] = speaker.alarm.highest.value
         self.reports[str(speaker.id)] = entry
         self.outbox.put({"type": "report", "speaker": speaker.id, **entry})

@@ -48,8 +48,8 @@ def list_rooms(
         }
 
 
-@router.get("/streams/{room_id}")
-def show(room_id: str, service: ServiceDep, principal: Reader) -> dict[str, Any]:
+@router.get("/streams/{stream_id}")
+def show(stream_id: str, service: ServiceDep, principal: Reader) -> dict[str, Any]:
     """Return a room with its reports, by speaker."""
     with service.database.read() as session:
-        return records.as_dict(records.get(session, principal.tenant, room_id))
+        return records.as_dict(records.get(session, principal.tenant, stream_id))
