@@ -68,6 +68,8 @@ class Settings(BaseSettings):
         A submission whose worker says nothing for so long is given to another one, seconds.
     retention_days : float
         How long audio is kept unless a submission asks for less.
+    two_person_review : bool
+        Close a case only once two people agree, see :mod:`deepfake_audio.server.reviews`.
     max_rooms, max_speakers : int
         Live rooms at a time, and speakers in one.
     max_room_s, room_idle_s : float
@@ -112,6 +114,7 @@ class Settings(BaseSettings):
     scorers: Count = 2
     lease_s: Positive = 120.0
     retention_days: Positive = 183.0
+    two_person_review: bool = False
     max_rooms: Count = 200
     max_speakers: Count = 32
     max_room_s: Positive = 4 * 3600.0

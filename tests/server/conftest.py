@@ -41,17 +41,17 @@ class RunningService:
     def database(self) -> Any:
         return self.service.database
 
-    def key(self, *scopes: str, tenant: str = "acme", **given: Any) -> str:
+    def key(self, *scopes: str, tenant: str = "acme", name: str = "test", **given: Any) -> str:
         """Make a key and return its secret."""
         with self.database.write() as session:
             chosen = frozenset(map(keys.Scope, scopes))
-            return keys.create(session, tenant=tenant, name="test", scopes=chosen, **given)[1]
+            return keys.create(session, tenant=tenant, name=name, scopes=chosen, **given)[1]
 
-    def client(self, *scopes: str, tenant: str = "acme") -> httpx.Client:
+    def client(self, *scopes: str, tenant: str = "acme", name: str = "test") -> httpx.Client:
         """Return a client with a key of these scopes; without any, one without a key."""
         headers = {}
         if scopes:
-            headers["Authorization"] = f"Bearer {self.key(*scopes, tenant=tenant)}"
+            headers["Authorization"] = f"Bearer {self.key(*scopes, tenant=tenant, name=name)}"
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def stop(self) -> None:
