@@ -63,6 +63,7 @@ def make_server(service: Service) -> uvicorn.Server:
             timeout_keep_alive=15,
             timeout_graceful_shutdown=STOP_S,
             ws_max_size=1 << 20,
+            ws_per_message_deflate=False,  # audio gains nothing from it
         )
     )
 
