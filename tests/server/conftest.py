@@ -150,11 +150,17 @@ MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path) -> MakeSettings:
-    """Factory of settings with a folder of their own and the smallest released model."""
+def make_settings(tmp_path: Path, request: pytest.FixtureRequest) -> MakeSettings:
+    """Factory of settings with a folder of their own and the smallest released model.
+
+    With ``TEST_DATABASE=postgresql`` all tests of the service run over PostgreSQL.
+    """
+    defaults = {"data_dir": tmp_path / "data", "port": 0, "model": "tiny", "device": "cpu"}
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        cluster: Postgres = request.getfixturevalue("postgres")
+        defaults["database_url"] = cluster.create(f"{tmp_path.name}-{time.time_ns()}"[-60:])
 
     def make(**given: Any) -> Settings:
-        defaults = {"data_dir": tmp_path / "data", "port": 0, "model": "tiny", "device": "cpu"}
         return Settings.load(None, **(defaults | given))
 
     return make
@@ -162,7 +168,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
 
 @pytest.fixture
 def service(make_settings: MakeSettings) -> Iterator[RunningService]:
-    """A running service with keys, over SQLite."""
+    """A running service with keys, over SQLite unless told otherwise."""
     with running(make_settings()) as found:
         yield found
 

@@ -594,7 +594,8 @@ def test_rooms_of_a_dead_process_are_interrupted(make_service: MakeService, tmp_
         client.hear("event")
         server.kill()
         server.wait()
-    with make_service(data_dir=tmp_path) as rooms, rooms.client("read", tenant="local") as http:
+    again = make_service(data_dir=tmp_path, database_url=None)  # that of the process
+    with again as rooms, rooms.client("read", tenant="local") as http:
         shown = http.get(f"/v1/streams/{started['stream']}").json()
         assert (shown["status"], shown["verdict"], shown["reports"]) == ("interrupted", None, None)
         assert shown["closed_at"] is not None
