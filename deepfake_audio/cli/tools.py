@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DatasetError
+from .assess import assess
 from .augment import augment
 from .check import check
 from .console import (
@@ -48,6 +49,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.command()(label)
 app.command()(monitor)
+app.command()(assess)
 
 
 TEST_FIGURES = "test.json"

@@ -1,0 +1,263 @@
+"""A report as PDF on A4, with reportlab.
+
+Chinese is set in the reader's own Song typeface, which every reader of PDF knows by name, unless a
+TrueType file is given to be embedded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ..errors import ConfigError, MissingExtraError
+from .document import (
+    Absent,
+    Block,
+    Document,
+    Given,
+    Inline,
+    Line,
+    Outline,
+    Paragraph,
+    Section,
+    Words,
+    sources,
+)
+
+try:
+    from reportlab.lib import colors
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.styles import ParagraphStyle
+    from reportlab.lib.units import mm
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+    from reportlab.pdfbase.ttfonts import TTFError, TTFont
+    from reportlab.platypus import (
+        BaseDocTemplate,
+        Flowable,
+        Frame,
+        PageTemplate,
+        Spacer,
+        TableStyle,
+    )
+    from reportlab.platypus import Paragraph as PdfParagraph
+    from reportlab.platypus import Table as PdfTable
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        f"a PDF is written with {error.name}", hint='pip install "deepfake-audio[assessment]"'
+    ) from error
+
+SONG = "STSong-Light"
+_EMBEDDED = "Embedded"
+_MARGIN = 17 * mm
+_WIDTH = A4[0] - 2 * _MARGIN
+
+_INK, _QUIET, _RULE = "#1f2328", "#59636e", "#d1d9e0"
+_HEAD, _HEAD_GROUND = "#1b3a5c", "#eef3f8"
+_TONES = {"good": "#116329", "bad": "#a40e26", "quiet": _QUIET}
+_ABSENT = "#7a4b00"
+
+# Everything that the built-in Latin typefaces cannot show: what lies outside of Latin-1.
+_OTHER = re.compile("[^\u0000-\u00ff]+")
+_CODE = re.compile("`([^`]*)`")
+_LONG = re.compile(r"\S{14,}")
+_BREAK_AFTER = 12
+_DENSE_COLUMNS = 7
+
+
+def render(document: Document, font: Path | None = None) -> bytes:
+    """Return a document as PDF.
+
+    Parameters
+    ----------
+    document : Document
+    font : Path, optional
+        TrueType file for what is not Latin, to be embedded.
+
+    Raises
+    ------
+    ConfigError
+        If the font cannot be used.
+    """
+    other = _other_font(font)
+    buffer = BytesIO()
+    pages = BaseDocTemplate(
+        buffer,
+        pagesize=A4,
+        title=document.title,
+        author="deepfake-audio",
+        lang=document.language,
+        invariant=True,  # the same report gives the same file
+    )
+    frame = Frame(_MARGIN, _MARGIN, _WIDTH, A4[1] - 2 * _MARGIN, 0, 0, 0, 0)
+
+    def footer(canvas: Any, template: Any) -> None:
+        canvas.saveState()
+        canvas.setFillColor(colors.HexColor(_QUIET))
+        canvas.setFont(other if _OTHER.search(document.title) else "Helvetica", 8)
+        canvas.drawString(_MARGIN, 9 * mm, document.title)
+        canvas.setFont("Helvetica", 8)
+        canvas.drawRightString(A4[0] - _MARGIN, 9 * mm, str(template.page))
+        canvas.restoreState()
+
+    pages.addPageTemplates([PageTemplate("report", [frame], onPage=footer)])
+    pages.build(list(_Setter(document, other).flow()))
+    return buffer.getvalue()
+
+
+def _other_font(font: Path | None) -> str:
+    if font is None:
+        pdfmetrics.registerFont(UnicodeCIDFont(SONG))
+        return SONG
+    try:
+        pdfmetrics.registerFont(TTFont(_EMBEDDED, str(font)))
+    except (OSError, TTFError) as error:
+        raise ConfigError(
+            f"is no TrueType file that can be embedded ({error})", name="pdf_font"
+        ) from error
+    return _EMBEDDED
+
+
+class _Setter:
+    """Turns a document into what reportlab lays out."""
+
+    def __init__(self, document: Document, other: str) -> None:
+        self._document, self._other = document, other
+        self._chinese = document.language == "zh"
+
+    def flow(self) -> Iterator[Flowable]:
+        """Yield everything in order."""
+        document, outline = self._document, Outline()
+        yield self._text(document.title, "title", 20, head=True, space_after=5 * mm)
+        yield from self._block(document.facts, first=True)
+        for section in document.sections:
+            yield from self._section(section, outline, 0)
+
+    def _section(self, section: Section, outline: Outline, depth: int) -> Iterator[Flowable]:
+        title = f"{outline.next(depth)}  {section.title}"
+        size, before = ((14, 8 * mm), (11, 5 * mm))[min(depth, 1)]
+        yield self._text(
+            title, f"heading{depth}", size, head=True, space_before=before, space_after=1.5 * mm
+        )
+        for block in section.blocks:
+            yield from self._block(block)
+        for inner in section.sections:
+            yield from self._section(inner, outline, depth + 1)
+
+    def _text(self, text: str, name: str, size: float, *, head: bool, **space: float) -> Flowable:
+        style = self._style(name, size, _HEAD, bold=head, keep=head, **space)
+        return PdfParagraph(self._fonts(text), style)
+
+    def _style(
+        self,
+        name: str,
+        size: float,
+        colour: str = _INK,
+        *,
+        bold: bool = False,
+        keep: bool = False,
+        space_before: float = 0,
+        space_after: float = 0,
+    ) -> ParagraphStyle:
+        return ParagraphStyle(
+            name,
+            fontName="Helvetica-Bold" if bold else "Helvetica",
+            fontSize=size,
+            leading=size * (1.5 if self._chinese else 1.32),
+            textColor=colors.HexColor(colour),
+            keepWithNext=keep,
+            spaceBefore=space_before,
+            spaceAfter=space_after,
+            # Chinese is broken between any two characters, and not at spaces alone.
+            wordWrap="CJK" if self._chinese else None,
+        )
+
+    def _block(self, block: Block, *, first: bool = False) -> Iterator[Flowable]:
+        found = sources(block)
+        if isinstance(block, Paragraph):
+            yield PdfParagraph(
+                self._line(block.line), self._style("body", 9.5, space_after=1.2 * mm)
+            )
+        else:
+            if block.caption:
+                style = self._style(
+                    "caption", 9, bold=True, keep=True, space_before=2.5 * mm, space_after=mm
+                )
+                yield PdfParagraph(self._line(block.caption), style)
+            yield self._table(block, first=first)
+        if found:
+            text = self._fonts(_breakable(self._document.sources_label + ", ".join(found)))
+            style = self._style("sources", 6.8, _QUIET, space_before=mm, space_after=2.5 * mm)
+            yield PdfParagraph(text, style)
+        else:
+            yield Spacer(0, 1.5 * mm)
+
+    def _table(self, block: Any, *, first: bool) -> Flowable:
+        dense = len(block.header) >= _DENSE_COLUMNS
+        size = 10 if first else 7.2 if dense else 8.2
+        body, head = self._style("cell", size), self._style("head", size, _HEAD, bold=True)
+        rows = [[PdfParagraph(self._line(line), body) for line in row] for row in block.rows]
+        headed = any(block.header)
+        if headed:
+            rows.insert(0, [PdfParagraph(self._fonts(text), head) for text in block.header])
+        total = sum(block.widths)
+        table = PdfTable(
+            rows,
+            colWidths=[_WIDTH * width / total for width in block.widths],
+            repeatRows=int(headed),
+            hAlign="LEFT",
+        )
+        style: list[Any] = [
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor(_RULE)),
+            ("LEFTPADDING", (0, 0), (-1, -1), 3),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+            ("TOPPADDING", (0, 0), (-1, -1), 2),
+            ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+        ]
+        if headed:
+            style += [
+                ("BACKGROUND", (0, 0), (-1, 0), colors.HexColor(_HEAD_GROUND)),
+                ("LINEBELOW", (0, 0), (-1, 0), 0.9, colors.HexColor(_HEAD)),
+            ]
+        table.setStyle(TableStyle(style))
+        return table
+
+    def _line(self, line: Line) -> str:
+        return "".join(map(self._inline, line))
+
+    def _inline(self, inline: Inline) -> str:
+        if isinstance(inline, Absent):
+            return f'<font color="{_ABSENT}">[{self._fonts(inline.text)}]</font>'
+        if isinstance(inline, Words):
+            text = "".join(
+                f'<font name="Courier">{self._fonts(part)}</font>' if i % 2 else self._fonts(part)
+                for i, part in enumerate(_CODE.split(inline.text))
+            )
+            if inline.tone:
+                text = f'<font color="{_TONES[inline.tone]}">{text}</font>'
+            return f"<b>{text}</b>" if inline.tone == "bad" and not self._chinese else text
+        text = self._fonts(_breakable(inline.text))
+        return (
+            f'<font name="Courier">{text}</font>'
+            if isinstance(inline, Given) and inline.code
+            else text
+        )
+
+    def _fonts(self, text: str) -> str:
+        """Escape text, and set what is not Latin in the other typeface."""
+        return _OTHER.sub(lambda run: f'<font name="{self._other}">{run[0]}</font>', escape(text))
+
+
+def _breakable(text: str) -> str:
+    """Let long words, such as hashes and paths, be broken to fit their column."""
+    return _LONG.sub(
+        lambda word: " ".join(
+            word[0][i : i + _BREAK_AFTER] for i in range(0, len(word[0]), _BREAK_AFTER)
+        ),
+        text,
+    )
