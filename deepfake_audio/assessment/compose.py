@@ -118,15 +118,15 @@ def _appendix(found: Material, texts: Texts) -> Section:
     return Section(
         texts["title.appendix"],
         sections=(
-            Section(texts["title.files"], (table,)),
             Section(texts["title.redo"], redo),
+            Section(texts["title.files"], (table,)),
         ),
     )
 
 
 def _row(source: Source, texts: Texts) -> tuple[Line, ...]:
     """Return id, file with what is known of it, and what its content can be known by."""
-    stop = Words("; ")
+    stop = Words(texts["stop"])
     file: Line = (Given(source.path, source.about("path"), code=True),)
     if source.copy is None:
         file += (stop, *texts.words("text.not_copied", "quiet"))

@@ -156,7 +156,8 @@ def sources(block: Block) -> list[str]:
     """Return where the numbers of a block are from: each source, and what the places share."""
     places: dict[str, list[list[str]]] = {}
     for inline in inlines(block):
-        if isinstance(inline, Number | Given):
+        # What is said of files themselves stands beside their names.
+        if isinstance(inline, Number | Given) and not inline.ref.is_fact:
             places.setdefault(inline.ref.source, []).append(inline.ref.parts)
     found = []
     for source, pointers in sorted(places.items(), key=lambda item: int(item[0][1:])):

@@ -45,8 +45,12 @@ class Ref:
     @property
     def parts(self) -> list[str]:
         """Keys from the root to the place; none of a fact about the file itself."""
-        pointer = self.pointer.removeprefix(_NAME)
-        return [] if pointer.startswith("@") else pointer.split("/")[1:]
+        return self.pointer.removeprefix(_NAME).split("/")[1:]
+
+    @property
+    def is_fact(self) -> bool:
+        """Whether it is about the file itself, and not in it."""
+        return self.pointer.startswith("@") and not self.pointer.startswith(_NAME)
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Evidence:
             pointer = ref.pointer.removeprefix(_NAME)
             self.read(Ref(ref.source, pointer))  # it has to be there
             return _unescaped(pointer.rpartition("/")[2])
-        if ref.pointer.startswith("@"):
+        if ref.is_fact:
             return getattr(self.sources[ref.source], ref.pointer[1:])
         if ref.source not in self._content:
             copy = self.sources[ref.source].copy

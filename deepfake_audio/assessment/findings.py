@@ -27,7 +27,8 @@ GRAVE = ("audit",)
 """Measures whose findings are never less than severe."""
 
 MUCH = 2.0
-"""A rate of so many times its target is severe, if chance does not explain it."""
+"""So many times its target is severe, if chance does not explain it; of a rate, half the way from
+the target to 1 is, too."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class Judged:
             return "high"
         if cell.low is not None and cell.low <= self.target:
             return "low"
-        return "high" if cell.value >= MUCH * self.target else "medium"
+        much = MUCH * self.target
+        if cell.n is not None:  # a rate, which cannot be far above a target that is not small
+            much = min(much, (1 + self.target) / 2)
+        return "high" if self.target and cell.value >= much else "medium"
 
 
 def judge(cells: Sequence[Cell], targets: Targets) -> list[Judged]:

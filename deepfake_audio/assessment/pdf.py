@@ -63,9 +63,8 @@ _ABSENT = "#7a4b00"
 
 # Everything that the built-in Latin typefaces cannot show: what lies outside of Latin-1.
 _OTHER = re.compile("[^\u0000-\u00ff]+")
+_CJK = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
 _CODE = re.compile("`([^`]*)`")
-_LONG = re.compile(r"\S{14,}")
-_BREAK_AFTER = 12
 _DENSE_COLUMNS = 7
 
 
@@ -132,25 +131,28 @@ class _Setter:
     def flow(self) -> Iterator[Flowable]:
         """Yield everything in order."""
         document, outline = self._document, Outline()
-        yield self._text(document.title, "title", 20, head=True, space_after=5 * mm)
+        title = self._fonts(document.title)
+        yield self._set(title, "title", 20, _HEAD, bold=True, space_after=5 * mm)
         yield from self._block(document.facts, first=True)
         for section in document.sections:
             yield from self._section(section, outline, 0)
 
     def _section(self, section: Section, outline: Outline, depth: int) -> Iterator[Flowable]:
-        title = f"{outline.next(depth)}  {section.title}"
+        title = self._fonts(f"{outline.next(depth)}  {section.title}")
         size, before = ((14, 8 * mm), (11, 5 * mm))[min(depth, 1)]
-        yield self._text(
-            title, f"heading{depth}", size, head=True, space_before=before, space_after=1.5 * mm
-        )
+        yield self._set(
+            title, f"heading{depth}", size, _HEAD, bold=True, keep=True,
+            space_before=before, space_after=1.5 * mm,
+        )  # fmt: skip
         for block in section.blocks:
             yield from self._block(block)
         for inner in section.sections:
             yield from self._section(inner, outline, depth + 1)
 
-    def _text(self, text: str, name: str, size: float, *, head: bool, **space: float) -> Flowable:
-        style = self._style(name, size, _HEAD, bold=head, keep=head, **space)
-        return PdfParagraph(self._fonts(text), style)
+    def _set(self, markup: str, name: str, size: float, colour: str = _INK, **how: Any) -> Flowable:
+        # Chinese is broken between any two characters; a date or a number is not.
+        style = self._style(name, size, colour, cjk=bool(_CJK.search(markup)), **how)
+        return PdfParagraph(markup, style)
 
     def _style(
         self,
@@ -160,6 +162,7 @@ class _Setter:
         *,
         bold: bool = False,
         keep: bool = False,
+        cjk: bool = False,
         space_before: float = 0,
         space_after: float = 0,
     ) -> ParagraphStyle:
@@ -172,38 +175,39 @@ class _Setter:
             keepWithNext=keep,
             spaceBefore=space_before,
             spaceAfter=space_after,
-            # Chinese is broken between any two characters, and not at spaces alone.
-            wordWrap="CJK" if self._chinese else None,
+            wordWrap="CJK" if cjk else None,
         )
 
     def _block(self, block: Block, *, first: bool = False) -> Iterator[Flowable]:
-        found = sources(block)
         if isinstance(block, Paragraph):
-            yield PdfParagraph(
-                self._line(block.line), self._style("body", 9.5, space_after=1.2 * mm)
-            )
-        else:
-            if block.caption:
-                style = self._style(
-                    "caption", 9, bold=True, keep=True, space_before=2.5 * mm, space_after=mm
-                )
-                yield PdfParagraph(self._line(block.caption), style)
-            yield self._table(block, first=first)
-        if found:
-            text = self._fonts(_breakable(self._document.sources_label + ", ".join(found)))
-            style = self._style("sources", 6.8, _QUIET, space_before=mm, space_after=2.5 * mm)
-            yield PdfParagraph(text, style)
-        else:
-            yield Spacer(0, 1.5 * mm)
+            text = self._line(block.line)
+            if places := self._sources(block):
+                text += f' <font color="{_QUIET}" size="6.8">[{places}]</font>'
+            yield self._set(text, "body", 9.5, space_after=1.2 * mm)
+            return
+        if block.caption:
+            yield self._set(
+                self._line(block.caption), "caption", 9, bold=True, keep=True,
+                space_before=2.5 * mm, space_after=0.5 * mm,
+            )  # fmt: skip
+        if places := self._sources(block):
+            # Above the table: below it, it would stand alone at the top of a page now and then.
+            yield self._set(places, "sources", 6.8, _QUIET, keep=True, space_after=mm)
+        yield self._table(block, first=first)
+        yield Spacer(0, 2.5 * mm)
+
+    def _sources(self, block: Block) -> str:
+        found = sources(block)
+        return self._fonts(self._document.sources_label + ", ".join(found)) if found else ""
 
     def _table(self, block: Any, *, first: bool) -> Flowable:
         dense = len(block.header) >= _DENSE_COLUMNS
         size = 10 if first else 7.2 if dense else 8.2
-        body, head = self._style("cell", size), self._style("head", size, _HEAD, bold=True)
-        rows = [[PdfParagraph(self._line(line), body) for line in row] for row in block.rows]
+        rows = [[self._set(self._line(line), "cell", size) for line in row] for row in block.rows]
         headed = any(block.header)
         if headed:
-            rows.insert(0, [PdfParagraph(self._fonts(text), head) for text in block.header])
+            head = [self._fonts(text) for text in block.header]
+            rows.insert(0, [self._set(text, "head", size, _HEAD, bold=True) for text in head])
         total = sum(block.widths)
         table = PdfTable(
             rows,
@@ -241,7 +245,7 @@ class _Setter:
             if inline.tone:
                 text = f'<font color="{_TONES[inline.tone]}">{text}</font>'
             return f"<b>{text}</b>" if inline.tone == "bad" and not self._chinese else text
-        text = self._fonts(_breakable(inline.text))
+        text = self._fonts(inline.text)
         return (
             f'<font name="Courier">{text}</font>'
             if isinstance(inline, Given) and inline.code
@@ -251,13 +255,3 @@ class _Setter:
     def _fonts(self, text: str) -> str:
         """Escape text, and set what is not Latin in the other typeface."""
         return _OTHER.sub(lambda run: f'<font name="{self._other}">{run[0]}</font>', escape(text))
-
-
-def _breakable(text: str) -> str:
-    """Let long words, such as hashes and paths, be broken to fit their column."""
-    return _LONG.sub(
-        lambda word: " ".join(
-            word[0][i : i + _BREAK_AFTER] for i in range(0, len(word[0]), _BREAK_AFTER)
-        ),
-        text,
-    )

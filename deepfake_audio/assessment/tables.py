@@ -32,7 +32,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
         If a key is unknown or missing, or a value is not of its type; names the key.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError("must be a table", name=where)
+        raise ConfigError("must be a table", name=where.rstrip("."))
     hints = typing.get_type_hints(kind)
     known = [each.name for each in dataclasses.fields(kind) if each.name != "root"]  # type: ignore[arg-type]
     for key in values:
