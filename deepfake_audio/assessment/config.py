@@ -100,6 +100,8 @@ class ScoreFile:
     metadata : str or None
         CSV with ``id`` and any of ``family``, ``language``, ``codec``, ``noise``, ``surface``,
         ``duration_s``.
+    metadata_command : str or None
+        Made that.
     duration_edges_s : tuple of float
         Ends of the bins of ``duration_s``.
     """
@@ -107,15 +109,17 @@ class ScoreFile:
     file: str
     command: str | None = None
     metadata: str | None = None
+    metadata_command: str | None = None
     duration_edges_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Files of reports: of before, and of now."""
+    """Files of reports: of before, and of now; and the command that makes such files."""
 
     reference: tuple[str, ...] = ()
     current: tuple[str, ...] = ()
+    command: str | None = None
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _axis(found: Material, axis: str, texts: Texts) -> Table | None:
         texts["column.state"], texts["column.n_synthetic"], texts["column.synthetic"],
         texts["column.state"],
     )  # fmt: skip
-    return Table(header, tuple(rows), (5, 2, 5, 3, 2, 5, 3), texts.words(f"axis.{axis}"))
+    return Table(header, tuple(rows), (4, 2, 6, 3, 2, 6, 3), texts.words(f"by.{axis}"))
 
 
 def _rate(found: Material, judged: Judged, texts: Texts) -> list[Line]:
@@ -271,7 +271,7 @@ def _drift(found: Material, texts: Texts) -> tuple[Block, ...]:
             )
         )
     header = tuple(
-        texts[f"column.{name}"] for name in ("what", "shift", "psi", "p", "state", "words")
+        texts[f"column.{name}"] for name in ("what", "shift", "psi", "p", "shifted", "words")
     )
     return said, Table(header, tuple(rows), (4, 2, 2, 2, 2, 6))
 

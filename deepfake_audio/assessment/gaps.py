@@ -92,4 +92,4 @@ def find_gaps(config: AssessmentConfig, found: Found) -> Iterator[Gap]:
         yield Gap("conclusion", "not_stated")
     for source in found.sources:
         if source.command is None and source.is_measured:
-            yield Gap("command", given, source=source)
+            yield Gap("command", "no_command", source=source)

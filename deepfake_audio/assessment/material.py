@@ -154,7 +154,9 @@ class _Reader:
                 self._take(source, robustness_cells(evidence, source, point.threshold))
         for score in config.scores:
             sources = [evidence.add(score.file, score.command)]
-            sources += [evidence.add(score.metadata)] if score.metadata else []
+            sources += (
+                [evidence.add(score.metadata, score.metadata_command)] if score.metadata else []
+            )
             self._score(score, sources)
         measured = running.run(config.run, config.model, evidence)
         if measured.scores:
@@ -196,7 +198,9 @@ class _Reader:
         if config.reports.reference:
             files = [*config.reports.reference, *config.reports.current]
             made_from = [
-                evidence.add(path, copy=False) for path in files if (config.root / path).is_file()
+                evidence.add(path, config.reports.command, copy=False)
+                for path in files
+                if (config.root / path).is_file()
             ]
             facts = drift_facts(config.reports, config.root)
             self.drift = evidence.make("drift.json", facts, self.command, made_from)

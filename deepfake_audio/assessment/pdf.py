@@ -38,6 +38,7 @@ try:
     from reportlab.pdfbase.ttfonts import TTFError, TTFont
     from reportlab.platypus import (
         BaseDocTemplate,
+        CondPageBreak,
         Flowable,
         Frame,
         PageTemplate,
@@ -66,6 +67,7 @@ _OTHER = re.compile("[^\u0000-\u00ff]+")
 _CJK = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
 _CODE = re.compile("`([^`]*)`")
 _DENSE_COLUMNS = 7
+_HEADING_NEEDS, _CAPTION_NEEDS = 34 * mm, 26 * mm
 
 
 def render(document: Document, font: Path | None = None) -> bytes:
@@ -140,8 +142,10 @@ class _Setter:
     def _section(self, section: Section, outline: Outline, depth: int) -> Iterator[Flowable]:
         title = self._fonts(f"{outline.next(depth)}  {section.title}")
         size, before = ((14, 8 * mm), (11, 5 * mm))[min(depth, 1)]
+        # Headings are not tied to what follows: a long table would go to the next page as a whole.
+        yield CondPageBreak(_HEADING_NEEDS)
         yield self._set(
-            title, f"heading{depth}", size, _HEAD, bold=True, keep=True,
+            title, f"heading{depth}", size, _HEAD, bold=True,
             space_before=before, space_after=1.5 * mm,
         )  # fmt: skip
         for block in section.blocks:
@@ -161,7 +165,6 @@ class _Setter:
         colour: str = _INK,
         *,
         bold: bool = False,
-        keep: bool = False,
         cjk: bool = False,
         space_before: float = 0,
         space_after: float = 0,
@@ -172,7 +175,6 @@ class _Setter:
             fontSize=size,
             leading=size * (1.5 if self._chinese else 1.32),
             textColor=colors.HexColor(colour),
-            keepWithNext=keep,
             spaceBefore=space_before,
             spaceAfter=space_after,
             wordWrap="CJK" if cjk else None,
@@ -186,15 +188,17 @@ class _Setter:
             yield self._set(text, "body", 9.5, space_after=1.2 * mm)
             return
         if block.caption:
+            yield CondPageBreak(_CAPTION_NEEDS)
             yield self._set(
-                self._line(block.caption), "caption", 9, bold=True, keep=True,
+                self._line(block.caption), "caption", 9, bold=True,
                 space_before=2.5 * mm, space_after=0.5 * mm,
             )  # fmt: skip
-        if places := self._sources(block):
-            # Above the table: below it, it would stand alone at the top of a page now and then.
-            yield self._set(places, "sources", 6.8, _QUIET, keep=True, space_after=mm)
-        yield self._table(block, first=first)
-        yield Spacer(0, 2.5 * mm)
+        # Above the table: below it, the line would stand alone at the top of a page now and then.
+        places = self._set(self._sources(block), "sources", 6.8, _QUIET, space_after=mm)
+        if first:
+            yield from (self._table(block, first=True), Spacer(0, mm), places)
+        else:
+            yield from (places, self._table(block, first=False), Spacer(0, 2.5 * mm))
 
     def _sources(self, block: Block) -> str:
         found = sources(block)

@@ -65,14 +65,14 @@ def _findings(found: Material, texts: Texts) -> tuple[Block, ...]:
                 figure(measured, finding["measure"], spot, texts),
                 (target,),
                 _suggestion(finding, at, texts),
-                _care(finding, at, texts),
+                *_care(finding, at, texts),
             )
         )
     if not rows:
         return (Paragraph(texts.words("text.findings_none", "good")),)
-    names = ("number", "finding", "severity", "measured", "target", "suggestion", "owner")
+    names = ("number", "finding", "severity", "measured", "target", "suggestion", "owner", "due")
     header = tuple(texts[f"column.{name}"] for name in names)
-    table = Table(header, tuple(rows), (2, 5, 4, 4, 3, 8, 4))
+    table = Table(header, tuple(rows), (2, 5, 4, 4, 3, 8, 4, 4))
     return Paragraph(texts.words("text.findings")), table
 
 
@@ -84,11 +84,12 @@ def _suggestion(finding: dict[str, Any], place: Ref, texts: Texts) -> Line:
     return texts.words(special if texts.has(special) else f"suggest.{finding['measure']}")
 
 
-def _care(finding: dict[str, Any], place: Ref, texts: Texts) -> Line:
+def _care(finding: dict[str, Any], place: Ref, texts: Texts) -> tuple[Line, Line]:
+    """Return who sees to a finding, and until when."""
     owner, due = finding["owner"], finding["due"]
     who = (Given(owner, place / "owner"),) if owner else texts.missing("not_assigned")
     when = (Given(due, place / "due"),) if due else texts.missing("not_assigned")
-    return (*who, Words(texts["comma"]), *when)
+    return who, when
 
 
 def _log(found: Material, texts: Texts) -> tuple[Block, ...]:
