@@ -141,7 +141,7 @@ def evaluation_cells(evidence: Evidence, source: Source, threshold: float) -> It
     yield from _policy_cells(values, source.ref, source, at, ("overall", "all"))
     # `evaluate` takes the rates of its breakdowns at `balanced`, or at the first policy.
     judged = min(range(len(policies)), key=lambda i: policies[i]["name"] != "balanced")
-    if abs(policies[judged]["threshold"] - threshold) > _SAME:
+    if not is_threshold(policies[judged], threshold):
         yield Note(source, "breakdown_threshold", _thresholds([policies[judged]]))
         return
     for attribute, axis in _AXIS_OF_ATTRIBUTE.items():
@@ -219,8 +219,12 @@ def _checked(evidence: Evidence, source: Source, schema: str) -> dict[str, Any]:
 
 
 def _at_threshold(policies: Sequence[dict[str, Any]], threshold: float) -> int | None:
-    near = (i for i, each in enumerate(policies) if abs(each["threshold"] - threshold) <= _SAME)
-    return next(near, None)
+    return next((i for i, each in enumerate(policies) if is_threshold(each, threshold)), None)
+
+
+def is_threshold(policy: dict[str, Any], threshold: float) -> bool:
+    """Tell whether a policy in evidence has this threshold."""
+    return bool(abs(policy["threshold"] - threshold) <= _SAME)
 
 
 def _thresholds(policies: Sequence[dict[str, Any]]) -> str:

@@ -97,6 +97,8 @@ class ScoreFile:
         CSV with ``id``, ``label``, ``llr_synthetic``; it may hold any of the columns below.
     command : str or None
         Made it.
+    model : str or None
+        Whose scores they are, as evidence names models: ``default 1.2.1 (0123abcd)``.
     metadata : str or None
         CSV with ``id`` and any of ``family``, ``language``, ``codec``, ``noise``, ``surface``,
         ``duration_s``.
@@ -108,6 +110,7 @@ class ScoreFile:
 
     file: str
     command: str | None = None
+    model: str | None = None
     metadata: str | None = None
     metadata_command: str | None = None
     duration_edges_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .cells import AXES, ERRORS
+from .cells import AXES, ERRORS, is_threshold
 from .document import Block, Given, Line, Number, Paragraph, Section, Table, Words
 from .evidence import Ref
 from .findings import Judged
@@ -13,6 +13,7 @@ from .material import Material
 from .texts import Texts
 
 _RATES = (*ERRORS, "abstention", "failure", "disagreement")
+_AT_THRESHOLD = ("genuine_flagged", "synthetic_not_flagged")
 _PERCENTILES = ("p50", "p95", "p99", "max")
 _NAMED_GROUPS = ("all", "service", "labelled", "reports", "chain")
 
@@ -108,7 +109,7 @@ def _axis(found: Material, axis: str, texts: Texts) -> Table | None:
         texts["column.state"], texts["column.n_synthetic"], texts["column.synthetic"],
         texts["column.state"],
     )  # fmt: skip
-    return Table(header, tuple(rows), (4, 2, 6, 3, 2, 6, 3), texts.words(f"by.{axis}"))
+    return Table(header, tuple(rows), (9, 5, 12, 7, 6, 12, 7), texts.words(f"by.{axis}"))
 
 
 def _rate(found: Material, judged: Judged, texts: Texts) -> list[Line]:
@@ -133,14 +134,18 @@ def _robustness(found: Material, texts: Texts) -> Iterator[Block]:
     header = texts["column.condition"], *(texts[f"column.{name}"] for *_, name in columns)
     for source in found.robustness:
         rows = []
-        for i, row in enumerate(found.read(source.ref)["rows"]):
+        values = found.read(source.ref)
+        for i, row in enumerate(values["rows"]):
             place = source.ref / "rows" / i
             cells: list[Line] = [(Given(row["condition"], place / "condition"),)]
+            # Rows state the rates of the first policy, which may be another than the one in force.
+            policies = values["evaluations"][i]["policies"]
+            in_force = policies and is_threshold(policies[0], found.subject.point.threshold)
             for key, form, _ in columns:
                 said = row[key]
                 cells.append(
                     texts.missing("not_measured")
-                    if said is None
+                    if said is None or (key in _AT_THRESHOLD and not in_force)
                     else (Number(said, form, place / key),)
                 )
             rows.append(tuple(cells))

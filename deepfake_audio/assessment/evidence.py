@@ -152,9 +152,8 @@ class Evidence:
             modified = datetime.fromtimestamp(given.stat().st_mtime, UTC)
         except OSError as error:
             raise DatasetError(f"cannot be read ({error.strerror})", name=path) from error
-        sha256 = hashlib.sha256(content).hexdigest()
         # Under its hash, so that the evidence of earlier reports stays beside that of this one.
-        kept = f"{FOLDER}/{given.stem}.{sha256[:12]}{given.suffix}" if copy else None
+        kept = _kept(given.name, content) if copy else None
         if kept is not None:
             target = self._target(kept)
             if target.resolve() != given.resolve():
@@ -167,7 +166,7 @@ class Evidence:
         Parameters
         ----------
         name : str
-            Of the file.
+            Of the file, which gets its hash into it.
         data : Any
             Plain JSON types.
         command : str
@@ -176,16 +175,21 @@ class Evidence:
             What it was worked out from.
         """
         text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        kept = f"{FOLDER}/{name}"
+        kept = _kept(name, text.encode())
         self._target(kept).write_text(text, encoding="utf-8")
         ids = tuple(source.id for source in made_from)
         return self._note(kept, text.encode(), datetime.now(UTC), command, kept, ids)
 
-    def made(self, path: Path, command: str, made_from: Sequence[Source] = ()) -> Source:
+    def made(
+        self, path: Path, command: str, made_from: Sequence[Source] = (), *, copy: bool = True
+    ) -> Source:
         """Take in a file below the folder of the report that was just written there."""
-        kept = path.relative_to(self.out).as_posix()
+        name, content = path.relative_to(self.out).as_posix(), path.read_bytes()
+        kept = _kept(path.name, content) if copy else name
+        if copy:
+            shutil.copyfile(path, self._target(kept))
         ids = tuple(source.id for source in made_from)
-        return self._note(kept, path.read_bytes(), datetime.now(UTC), command, kept, ids)
+        return self._note(name, content, datetime.now(UTC), command, kept, ids)
 
     def read(self, ref: Ref) -> Any:
         """Return what lies at a place, read from the file beside the report.
@@ -265,6 +269,11 @@ def at(value: Any, pointer: str) -> Any:
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise KeyError(pointer) from error
     return value
+
+
+def _kept(name: str, content: bytes) -> str:
+    path = Path(name)
+    return f"{FOLDER}/{path.stem}.{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
 
 
 def _unescaped(part: str) -> str:

@@ -157,7 +157,8 @@ class _Reader:
             sources += (
                 [evidence.add(score.metadata, score.metadata_command)] if score.metadata else []
             )
-            self._score(score, sources)
+            if self._is_of_the_model(sources[0], score.model):
+                self._score(score, sources)
         measured = running.run(config.run, config.model, evidence)
         if measured.scores:
             assert measured.scores.copy is not None
@@ -189,6 +190,9 @@ class _Reader:
         facts = service_facts(choice, self.config.root)
         self.service = self.evidence.make("service.json", facts, self.command, made_from)
         self._take(self.service, service_cells(facts, self.service))
+        for model in facts["detections"]["models"]:
+            if not self._is_known(model):
+                self.notes.append(Note(self.service, "service_model", model))
 
     def _read_drift(self) -> None:
         config, evidence = self.config, self.evidence
@@ -217,13 +221,18 @@ class _Reader:
     def _is_about_the_model(self, source: Source) -> bool:
         values = self.evidence.read(source.ref)
         about = values.get("about", {}) if isinstance(values, dict) else {}
-        said = about.get("model")
+        return self._is_of_the_model(source, about.get("model"))
+
+    def _is_of_the_model(self, source: Source, said: str | None) -> bool:
         if said is None:
             self.notes.append(Note(source, "model_unsaid", ""))
-        elif said not in (str(self.subject.identity), *self.config.model.same_as):
+        elif not self._is_known(said):
             self.notes.append(Note(source, "other_model", str(said)))
             return False
         return True
+
+    def _is_known(self, model: str) -> bool:
+        return model in (str(self.subject.identity), *self.config.model.same_as)
 
 
 def _written(judged: Sequence[Judged], gaps: Sequence[Gap]) -> dict[str, Any]:
@@ -264,4 +273,4 @@ def _log(
         raise ConfigError(f"cannot be written ({error.strerror})", name="findings.log") from error
     if named:
         return evidence.add(named, command), findings
-    return evidence.made(path, command, [cells]), findings
+    return evidence.made(path, command, [cells], copy=False), findings

@@ -67,7 +67,7 @@ _OTHER = re.compile("[^\u0000-\u00ff]+")
 _CJK = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
 _CODE = re.compile("`([^`]*)`")
 _DENSE_COLUMNS = 7
-_HEADING_NEEDS, _CAPTION_NEEDS = 34 * mm, 26 * mm
+_HEADING_NEEDS, _CAPTION_NEEDS = 38 * mm, 38 * mm
 
 
 def render(document: Document, font: Path | None = None) -> bytes:

@@ -152,6 +152,9 @@ def _deployment(found: Material, texts: Texts) -> tuple[Block, ...]:
         at = place / "detections" / "models" / model
         label = texts.say("setting.models", model=Given(model, at.name))
         rows.append((label, (Number(count, "count", at),)))
+    for name, count in facts["rooms"].items():
+        at = place / "rooms" / name
+        rows.append((texts.words(f"setting.rooms_{name}"), (Number(count, "count", at),)))
     for name, said in facts["settings"].items():
         if said is not None:
             at = place / "settings" / name

@@ -71,6 +71,7 @@ def service_facts(choice: ServiceChoice, root: Path) -> dict[str, Any]:
             counted = {
                 "detections": _detections(session),
                 "reviews": _reviews(session),
+                "rooms": _rooms(session),
                 "audit": _audit(session, root / choice.audit_head if choice.audit_head else None),
             }
     except ConfigError:
@@ -194,6 +195,16 @@ def _reviews(session: Session) -> dict[str, Any]:
         for surface, group in sorted(groups.items(), key=lambda item: item[0] != "all")
         if any(group.values())
     }
+
+
+def _rooms(session: Session) -> dict[str, int]:
+    """Count live rooms, and those that people were alerted to."""
+    from sqlalchemy import func, select
+
+    from ..server.database import Room
+
+    total, alerted = session.execute(select(func.count(), func.count(Room.alerted_at))).one()
+    return {"total": total, "alerted": alerted}
 
 
 def _audit(session: Session, kept: Path | None) -> dict[str, Any]:

@@ -89,14 +89,14 @@ def write_evaluation(folder: Path) -> None:
 CONFIG = Path(__file__).with_name("assessment.toml").read_text(encoding="utf-8")
 
 
-def write(folder: Path, **changes: Any) -> Path:
+def write(folder: Path, config: str = CONFIG) -> Path:
     """Write all of it into a folder, and return the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(folder)
     write_robustness(folder / "robustness.json", weak=0.9)
-    config = folder / "assessment.toml"
-    config.write_text(changes.get("config", CONFIG), encoding="utf-8")
-    return config
+    path = folder / "assessment.toml"
+    path.write_text(config.replace("{identity}", identity()), encoding="utf-8")
+    return path
 
 
 def make_later(path: Path, seconds: float) -> None:

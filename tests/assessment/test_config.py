@@ -58,6 +58,12 @@ def test_evidence_that_is_not_there_or_something_else(tmp_path: Path) -> None:
         assess(config, tmp_path / "out")
 
 
+def test_a_font_that_is_none(tmp_path: Path) -> None:
+    config = demo.write(tmp_path, config='pdf_font = "metrics.json"\n' + demo.CONFIG)
+    with pytest.raises(ConfigError, match="pdf_font: is no TrueType file"):
+        assess(config, tmp_path / "out")
+
+
 def test_a_clip_without_metadata(tmp_path: Path) -> None:
     config = demo.write(tmp_path)
     (tmp_path / "clips.csv").write_text("id,duration_s\nclip-000,2\n")

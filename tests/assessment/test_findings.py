@@ -146,6 +146,21 @@ def test_evidence_about_another_model_is_not_used(deployment: Deployment) -> Non
     assert "the same weights" in deployment.report()
 
 
+def test_nor_are_scores_of_another_model(deployment: Deployment) -> None:
+    deployment.edit(f'model = "{demo.identity()}"', 'model = "other 1.0 (12345678)"')
+    text = deployment.report()
+    assert re.search(r"\| scores\.csv \| scores\.csv is about another model: other", text)
+    assert "By surface" not in text
+
+
+def test_rates_at_another_threshold_are_not_shown(deployment: Deployment) -> None:
+    deployment.edit('name = "unittest"', 'name = "unittest"\nthreshold = 0.7')
+    text = deployment.report()
+    row = next(line for line in text.splitlines() if line.startswith(f"| {demo.WEAK} |"))
+    assert row.count("**[not measured]**") == 2
+    assert "robustness.json was measured at other thresholds: 0.6" in text
+
+
 def test_a_log_that_is_none_is_not_overwritten(deployment: Deployment) -> None:
     deployment.out.mkdir()
     log = deployment.out / "rectification.json"

@@ -40,7 +40,8 @@ def deployment(service_folder: Path, tmp_path: Path) -> Path:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = demo.read(folder / "out" / "evidence" / "service.json")
+    (file,) = (folder / "out" / "evidence").glob("service.*.json")
+    found: dict[str, Any] = demo.read(file)
     return found
 
 
@@ -55,6 +56,7 @@ def test_the_service_is_counted(deployment: Path) -> None:
     reviews = found["reviews"]["upload"]
     assert reviews["decided"] == 4
     assert reviews["agree"] + reviews["contradict"] <= 4
+    assert found["rooms"] == {"total": 0, "alerted": 0}
     assert found["audit"]["ok"]
     assert found["audit"]["expected"] == (deployment / "head.txt").read_text()
     cells = {judged.cell.key: judged.cell for judged in result.material.judged}
@@ -97,6 +99,14 @@ def test_a_broken_chain_is_a_finding_of_high_severity(deployment: Path) -> None:
     )
     assert (finding["state"], finding["severity"]) == ("open", "high")
     assert "event 3 was changed" in (deployment / "out" / "report.en.md").read_text()
+
+
+def test_decisions_of_another_model_are_said_to_be(deployment: Path) -> None:
+    config = deployment / "assessment.toml"
+    config.write_text(TOML.replace('"tiny"', '"unittest"'))
+    assess(config, deployment / "out")
+    text = (deployment / "out" / "report.en.md").read_text()
+    assert "was decided by another model: tiny" in text
 
 
 def test_a_database_that_is_not_there_does_not_come_to_be(deployment: Path) -> None:
