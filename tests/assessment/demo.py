@@ -26,20 +26,20 @@ FAMILIES, LANGUAGES = ("tts", "vc", "vocoder"), ("en", "zh")
 N = 120
 
 
-def point() -> Policy:
-    return load_subject(ModelChoice(MODEL), Path()).point
+def point(model: str = MODEL) -> Policy:
+    return load_subject(ModelChoice(model), Path()).point
 
 
-def identity() -> str:
-    return str(load_subject(ModelChoice(MODEL), Path()).identity)
+def identity(model: str = MODEL) -> str:
+    return str(load_subject(ModelChoice(model), Path()).identity)
 
 
-def scores(*, missed: float, seed: int = 0, n: int = N) -> ScoreTable:
+def scores(at: Policy, *, missed: float, seed: int = 0, n: int = N) -> ScoreTable:
     """Scores of which about so many of the synthetic clips lie below the threshold."""
     rng = np.random.default_rng(seed)
     spoof = np.arange(n) % 2 == 1
     below = rng.random(n) < np.where(spoof, missed, 0.98)
-    p = np.where(below, point().threshold * 0.5, 0.5 + point().threshold / 2)
+    p = np.where(below, at.threshold * 0.5, 0.5 + at.threshold / 2)
     return ScoreTable.from_columns(
         id=[f"clip-{i:03}" for i in range(n)],
         label=["spoof" if s else "bonafide" for s in spoof],
@@ -52,28 +52,33 @@ def scores(*, missed: float, seed: int = 0, n: int = N) -> ScoreTable:
     )
 
 
-def write_robustness(path: Path, *, weak: float, threshold: float | None = None) -> None:
+def write_robustness(
+    path: Path, *, weak: float, threshold: float | None = None, model: str = MODEL
+) -> None:
     """Measurements under all conditions, in which one codec is missed as often as is said."""
-    at = point()
+    at = usual = point(model)
     if threshold is not None:
         at = dataclasses.replace(at, threshold=threshold, authentic_below=0.0)
     results = [
         ConditionResult(
             name,
             evaluate_scores(
-                scores(missed=weak if name == WEAK else 0.2, seed=i), [at], n_bootstrap=0
+                scores(usual, missed=weak if name == WEAK else 0.2, seed=i), [at], n_bootstrap=0
             ),
         )
         for i, name in enumerate(CONDITIONS)
     ]
-    path.write_text(dump(to_dict(results, model=identity(), data="own sounds")), encoding="utf-8")
+    path.write_text(
+        dump(to_dict(results, model=identity(model), data="own sounds")), encoding="utf-8"
+    )
 
 
-def write_evaluation(folder: Path) -> None:
+def write_evaluation(folder: Path, model: str = MODEL) -> None:
     """``metrics.json``, ``scores.csv`` and ``clips.csv``."""
-    table = scores(missed=0.25, seed=7)
+    at = point(model)
+    table = scores(at, missed=0.25, seed=7)
     result = evaluate_scores(
-        table, [point()], n_bootstrap=20, about={"model": identity(), "data": "own sounds"}
+        table, [at], n_bootstrap=20, about={"model": identity(model), "data": "own sounds"}
     )
     (folder / "metrics.json").write_text(result.to_json(), encoding="utf-8")
     table.write_csv(folder / "scores.csv")
@@ -89,13 +94,16 @@ def write_evaluation(folder: Path) -> None:
 CONFIG = Path(__file__).with_name("assessment.toml").read_text(encoding="utf-8")
 
 
-def write(folder: Path, config: str = CONFIG) -> Path:
+def write(folder: Path, config: str = CONFIG, model: str = MODEL) -> Path:
     """Write all of it into a folder, and return the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_evaluation(folder)
-    write_robustness(folder / "robustness.json", weak=0.9)
+    write_evaluation(folder, model)
+    write_robustness(folder / "robustness.json", weak=0.9, model=model)
     path = folder / "assessment.toml"
-    path.write_text(config.replace("{identity}", identity()), encoding="utf-8")
+    path.write_text(
+        config.replace("{identity}", identity(model)).replace(f'"{MODEL}"', f'"{model}"'),
+        encoding="utf-8",
+    )
     return path
 
 
