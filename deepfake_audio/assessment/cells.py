@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DatasetError
+from ..report import Verdict
 from .evidence import Evidence, Ref, Source
 
 ERRORS = ("false_positive", "miss")
 """Measures that need labels."""
 
 AXES = (
-    "overall", "family", "codec", "language", "duration", "noise", "surface", "attack", "condition"
+    "overall", "family", "codec", "language", "duration", "noise", "surface", "channel", "attack",
+    "condition",
 )  # fmt: skip
 """By what error rates are told apart."""
 
@@ -24,7 +27,15 @@ _AXIS_OF_TOPIC = {
     "codecs": "codec", "double": "codec", "background": "noise",
     "durations": "duration", "attacks": "attack",
 }  # fmt: skip
-_AXIS_OF_ATTRIBUTE = {"family": "family", "language": "language", "channel": "codec"}
+_ATTRIBUTES = ("family", "language", "channel")
+_COPIES = (
+    "codec"  # family of human speech through a neural codec, which is not counted as synthetic
+)
+_UNDECIDED = (Verdict.UNCERTAIN, Verdict.INCONCLUSIVE)
+_ROW_KEYS = (
+    "pooled_eer", "page_macro_eer", "cllr", "genuine_flagged", "synthetic_not_flagged",
+    "without_score",
+)  # fmt: skip
 _Z_95 = 1.959963984540054
 _SAME = 1e-9
 
@@ -139,22 +150,38 @@ def evaluation_cells(evidence: Evidence, source: Source, threshold: float) -> It
         yield Note(source, "other_threshold", _thresholds(policies))
         return
     yield from _policy_cells(values, source.ref, source, at, ("overall", "all"))
+    if at == 0:  # the policy that the verdicts are by
+        yield from _abstentions(values["verdicts"], source, threshold)
     # `evaluate` takes the rates of its breakdowns at `balanced`, or at the first policy.
     judged = min(range(len(policies)), key=lambda i: policies[i]["name"] != "balanced")
     if not is_threshold(policies[judged], threshold):
         yield Note(source, "breakdown_threshold", _thresholds([policies[judged]]))
         return
-    for attribute, axis in _AXIS_OF_ATTRIBUTE.items():
+    for attribute in _ATTRIBUTES:
         for i, row in enumerate(values["breakdown"].get(attribute, [])):
+            if attribute == "family" and row["group"] == _COPIES:
+                continue
             place = source.ref / "breakdown" / attribute / i
             for measure, key, n in (
                 ("false_positive", "fpr", row["n_bonafide"]),
                 ("miss", "fnr", row["n_spoof"]),
             ):
                 if row[key] is not None and n:
-                    name = (measure, axis, row["group"])
+                    name = (measure, attribute, row["group"])
                     cell = rate(name, round(row[key] * n), n, place / key, source, threshold)
                     yield dataclasses.replace(cell, value=row[key])
+
+
+def _abstentions(
+    verdicts: dict[str, dict[str, int]], source: Source, threshold: float
+) -> Iterator[Cell]:
+    counts: Counter[str] = Counter()
+    for of_label in verdicts.values():
+        counts.update(of_label)
+    if n := sum(counts[verdict] for verdict in Verdict):
+        undecided = sum(counts[verdict] for verdict in _UNDECIDED)
+        name = ("abstention", "overall", "labelled")
+        yield rate(name, undecided, n, source.ref / "verdicts", source, threshold)
 
 
 def robustness_cells(evidence: Evidence, source: Source, threshold: float) -> Iterator[Cell | Note]:
@@ -167,6 +194,8 @@ def robustness_cells(evidence: Evidence, source: Source, threshold: float) -> It
             yield Note(source, "other_threshold", _thresholds(evaluation["policies"]))
             return
         condition = row["condition"]
+        if missing := set(_ROW_KEYS) - set(row):
+            raise KeyError(min(missing))
         axis = _AXIS_OF_TOPIC.get(topics.get(condition.partition(":")[0], ""), CONDITION)
         if "+" in condition:
             axis = _AXIS_OF_TOPIC.get(topics.get(condition, ""), CONDITION)

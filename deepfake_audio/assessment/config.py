@@ -101,7 +101,7 @@ class ScoreFile:
         Whose scores they are, as evidence names models: ``default 1.2.1 (0123abcd)``.
     metadata : str or None
         CSV with ``id`` and any of ``family``, ``language``, ``codec``, ``noise``, ``surface``,
-        ``duration_s``.
+        ``channel``, ``duration_s``.
     metadata_command : str or None
         Made that.
     duration_edges_s : tuple of float

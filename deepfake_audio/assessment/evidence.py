@@ -148,17 +148,19 @@ class Evidence:
         """
         given = self.root / path
         try:
-            content = given.read_bytes()
-            modified = datetime.fromtimestamp(given.stat().st_mtime, UTC)
+            with given.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            about = given.stat()
         except OSError as error:
             raise DatasetError(f"cannot be read ({error.strerror})", name=path) from error
         # Under its hash, so that the evidence of earlier reports stays beside that of this one.
-        kept = _kept(given.name, content) if copy else None
+        kept = _kept(given.name, sha256) if copy else None
         if kept is not None:
             target = self._target(kept)
             if target.resolve() != given.resolve():
                 shutil.copyfile(given, target)
-        return self._note(shown or path, content, modified, command, kept)
+        modified = datetime.fromtimestamp(about.st_mtime, UTC)
+        return self._note(shown or path, sha256, about.st_size, modified, command, kept)
 
     def make(self, name: str, data: Any, command: str, made_from: Sequence[Source] = ()) -> Source:
         """Write down what was worked out, as JSON.
@@ -175,21 +177,24 @@ class Evidence:
             What it was worked out from.
         """
         text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        kept = _kept(name, text.encode())
-        self._target(kept).write_text(text, encoding="utf-8")
+        content = text.encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        kept = _kept(name, sha256)
+        self._target(kept).write_bytes(content)
         ids = tuple(source.id for source in made_from)
-        return self._note(kept, text.encode(), datetime.now(UTC), command, kept, ids)
+        return self._note(kept, sha256, len(content), datetime.now(UTC), command, kept, ids)
 
     def made(
         self, path: Path, command: str, made_from: Sequence[Source] = (), *, copy: bool = True
     ) -> Source:
         """Take in a file below the folder of the report that was just written there."""
         name, content = path.relative_to(self.out).as_posix(), path.read_bytes()
-        kept = _kept(path.name, content) if copy else name
+        sha256 = hashlib.sha256(content).hexdigest()
+        kept = _kept(path.name, sha256) if copy else name
         if copy:
             shutil.copyfile(path, self._target(kept))
         ids = tuple(source.id for source in made_from)
-        return self._note(name, content, datetime.now(UTC), command, kept, ids)
+        return self._note(name, sha256, len(content), datetime.now(UTC), command, kept, ids)
 
     def read(self, ref: Ref) -> Any:
         """Return what lies at a place, read from the file beside the report.
@@ -212,10 +217,10 @@ class Evidence:
             copy = self.sources[ref.source].copy
             if copy is None:
                 raise KeyError(ref.source)
-            text = (self.out / copy).read_text(encoding="utf-8")
             try:
-                self._content[ref.source] = json.loads(text)
-            except json.JSONDecodeError as error:
+                text = (self.out / copy).read_text(encoding="utf-8")
+                self._content[ref.source] = json.loads(text, parse_constant=_no_number)
+            except (ValueError, RecursionError) as error:
                 raise DatasetError(
                     f"is no JSON ({error})", name=self.sources[ref.source].path
                 ) from error
@@ -234,7 +239,8 @@ class Evidence:
     def _note(
         self,
         path: str,
-        content: bytes,
+        sha256: str,
+        n_bytes: int,
         modified: datetime,
         command: str | None,
         kept: str | None,
@@ -243,8 +249,8 @@ class Evidence:
         source = Source(
             id=f"E{len(self.sources) + 1}",
             path=path,
-            sha256=hashlib.sha256(content).hexdigest(),
-            n_bytes=len(content),
+            sha256=sha256,
+            n_bytes=n_bytes,
             modified_at=modified.isoformat(timespec="seconds"),
             command=command,
             copy=kept,
@@ -271,9 +277,13 @@ def at(value: Any, pointer: str) -> Any:
     return value
 
 
-def _kept(name: str, content: bytes) -> str:
+def _kept(name: str, sha256: str) -> str:
     path = Path(name)
-    return f"{FOLDER}/{path.stem}.{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
+    return f"{FOLDER}/{path.stem}.{sha256[:12]}{path.suffix}"
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
 
 
 def _unescaped(part: str) -> str:

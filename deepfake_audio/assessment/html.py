@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib import resources
 
+from ..report import printable
 from .document import (
     Absent,
     Block,
@@ -109,4 +110,4 @@ def _inline(inline: Inline) -> str:
         # A number and its unit stay on one line.
         return f'<data title="{title}">{escape(inline.text).replace(" ", "&nbsp;")}</data>'
     tag = "code" if inline.code else "span"
-    return f'<{tag} title="{title}">{escape(inline.text)}</{tag}>'
+    return f'<{tag} title="{title}">{escape(printable(inline.text))}</{tag}>'

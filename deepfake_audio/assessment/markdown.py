@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..report import printable
 from .document import (
     Absent,
     Block,
@@ -68,8 +69,10 @@ def _inline(inline: Inline) -> str:
         return inline.text.replace("|", "\\|")
     if isinstance(inline, Absent):
         return f"**[{inline.text}]**"
-    text = escape(inline.text)
-    return f"`{_code(inline.text)}`" if isinstance(inline, Given) and inline.code else text
+    text = escape(printable(inline.text))
+    return (
+        f"`{_code(printable(inline.text))}`" if isinstance(inline, Given) and inline.code else text
+    )
 
 
 def escape(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import ConfigError
+from ..errors import ConfigError, DatasetError
 from . import running
 from .cells import Cell, Note, evaluation_cells, latest, robustness_cells
 from .config import AssessmentConfig, ScoreFile
@@ -212,11 +212,20 @@ class _Reader:
 
     def _take(self, source: Source, found: Iterator[Cell | Note] | Iterator[Cell]) -> None:
         self.used.append(source)
-        for each in found:
-            if isinstance(each, Note):
-                self.notes.append(each)
-            else:
-                self.cells.append(each)
+        try:
+            for each in found:
+                if isinstance(each, Note):
+                    self.notes.append(each)
+                else:
+                    self.cells.append(each)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise DatasetError(
+                f"is not what its command writes ({type(error).__name__}: {error})",
+                name=source.path,
+                hint="make it again",
+            ) from error
 
     def _is_about_the_model(self, source: Source) -> bool:
         values = self.evidence.read(source.ref)

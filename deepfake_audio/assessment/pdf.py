@@ -14,6 +14,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from ..errors import ConfigError, MissingExtraError
+from ..report import printable
 from .document import (
     Absent,
     Block,
@@ -67,7 +68,7 @@ _OTHER = re.compile("[^\u0000-\u00ff]+")
 _CJK = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
 _CODE = re.compile("`([^`]*)`")
 _DENSE_COLUMNS = 7
-_HEADING_NEEDS, _CAPTION_NEEDS = 38 * mm, 38 * mm
+_CHAPTER_NEEDS, _HEADING_NEEDS, _CAPTION_NEEDS = 65 * mm, 38 * mm, 38 * mm
 
 
 def render(document: Document, font: Path | None = None) -> bytes:
@@ -143,7 +144,7 @@ class _Setter:
         title = self._fonts(f"{outline.next(depth)}  {section.title}")
         size, before = ((14, 8 * mm), (11, 5 * mm))[min(depth, 1)]
         # Headings are not tied to what follows: a long table would go to the next page as a whole.
-        yield CondPageBreak(_HEADING_NEEDS)
+        yield CondPageBreak(_HEADING_NEEDS if depth else _CHAPTER_NEEDS)
         yield self._set(
             title, f"heading{depth}", size, _HEAD, bold=True,
             space_before=before, space_after=1.5 * mm,
@@ -249,7 +250,7 @@ class _Setter:
             if inline.tone:
                 text = f'<font color="{_TONES[inline.tone]}">{text}</font>'
             return f"<b>{text}</b>" if inline.tone == "bad" and not self._chinese else text
-        text = self._fonts(inline.text)
+        text = self._fonts(printable(inline.text))
         return (
             f'<font name="Courier">{text}</font>'
             if isinstance(inline, Given) and inline.code

@@ -18,8 +18,7 @@ from .evidence import Evidence, Source
 
 Mask = NDArray[np.bool_]
 
-_COLUMNS = ("family", "language", "codec", "noise", "surface")
-_STANDS_FOR = {"codec": "channel"}  # columns of a score table under another name
+_COLUMNS = ("family", "language", "codec", "noise", "surface", "channel")
 
 
 def score_cells(
@@ -92,8 +91,7 @@ def _columns(evidence: Evidence, given: ScoreFile, table: ScoreTable) -> dict[st
     found: dict[str, NDArray[Any]] = {}
     ordered = [rows[key] for key in table.id.tolist()]
     for name in _COLUMNS:
-        old = _STANDS_FOR.get(name, name)
-        texts = [row.get(name) or row.get(old) or "" for row in ordered]
+        texts = [row.get(name) or "" for row in ordered]
         if any(texts):
             found[name] = np.array(texts)
     seconds = [row.get("duration_s") or "nan" for row in ordered]

@@ -48,7 +48,7 @@ def scores(at: Policy, *, missed: float, seed: int = 0, n: int = N) -> ScoreTabl
         family=[FAMILIES[i % 3] if s else "" for i, s in enumerate(spoof)],
         language=[LANGUAGES[i // 2 % 2] for i in range(n)],
         source=["here"] * n,
-        channel=["opus:24000" if i % 4 < 2 else "mp3:64000" for i in range(n)],
+        channel=["phone" if i % 4 < 2 else "studio" for i in range(n)],
     )
 
 
@@ -83,9 +83,9 @@ def write_evaluation(folder: Path, model: str = MODEL) -> None:
     (folder / "metrics.json").write_text(result.to_json(), encoding="utf-8")
     table.write_csv(folder / "scores.csv")
     surfaces, noises = ("upload", "message", "live"), ("quiet", "street")
-    lines = ["id,duration_s,surface,noise"]
+    lines = ["id,duration_s,surface,noise,codec"]
     lines += [
-        f"{name},{1.5 + i % 12},{surfaces[i // 2 % 3]},{noises[i // 2 % 2]}"
+        f"{name},{1.5 + i % 12},{surfaces[i // 2 % 3]},{noises[i // 2 % 2]},opus:24000"
         for i, name in enumerate(table.id.tolist())
     ]
     (folder / "clips.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

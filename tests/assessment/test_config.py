@@ -53,6 +53,15 @@ def test_evidence_that_is_not_there_or_something_else(tmp_path: Path) -> None:
     (tmp_path / "robustness.json").write_text((tmp_path / "metrics.json").read_text())
     with pytest.raises(DatasetError, match=r"is no deepfake_audio\.robustness file"):
         assess(config, tmp_path / "out")
+    for name in ("pooled_eer", "evaluations"):
+        demo.write_robustness(tmp_path / "robustness.json", weak=0.9)
+        text = (tmp_path / "robustness.json").read_text().replace(f'"{name}"', '"other"')
+        (tmp_path / "robustness.json").write_text(text)
+        with pytest.raises(DatasetError, match=rf"is not what its command writes .*'{name}'"):
+            assess(config, tmp_path / "out")
+    (tmp_path / "robustness.json").write_text('{"schema": NaN}')
+    with pytest.raises(DatasetError, match=r"is no JSON \(NaN is no number\)"):
+        assess(config, tmp_path / "out")
     (tmp_path / "robustness.json").write_text("RIFF")
     with pytest.raises(DatasetError, match="is no JSON"):
         assess(config, tmp_path / "out")

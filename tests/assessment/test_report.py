@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,9 @@ class Tags(HTMLParser):
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    hostile = '<script>alert("1")</script>|`x`](javascript:1) <img src=x onerror=y> ]]>&amp; {n}'
+    hostile = (
+        '<script>alert("1")</script>|`x`](javascript:1) <img src=x onerror=y> ]]>&amp; {n}\u202e'
+    )
     toml = demo.CONFIG.replace("contact = {", f"licences = '''{hostile}'''\ncontact = {{", 1)
     config = demo.write(tmp_path, config=toml)
     table = config.with_name("scores.csv")
@@ -171,6 +174,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not found.tags & {"script", "img", "b", "iframe", "object"}
     assert not {name for name in found.attributes if name.startswith("on")}
     assert "&lt;script&gt;" in html
+    assert "\u202e" not in html, "nothing turns the text around"
     markdown = (tmp_path / "out" / "report.en.md").read_text()
     assert "<script" not in markdown.replace("\\<script", "")
     row = next(line for line in markdown.splitlines() if "Licences and filings" in line)
@@ -192,3 +196,27 @@ def test_numbers_are_written_for_people() -> None:
     assert Number(12345, "count", ref).text == "12,345"  # type: ignore[arg-type]
     assert Number(1.234, "seconds", ref).text == "1.23 s"  # type: ignore[arg-type]
     assert Number(0.89811, "plain", ref).text == "0.8981"  # type: ignore[arg-type]
+
+
+def test_figures_of_a_released_model(tmp_path: Path) -> None:
+    """What `evaluate` wrote when the model was released, with all that real data hold."""
+    figures = Path(__file__).parents[2] / "models" / "default" / "test.json"
+    shutil.copy(figures, tmp_path / "test.json")
+    about = demo.read(figures)["about"]["model"]
+    config = tmp_path / "assessment.toml"
+    config.write_text(
+        'languages = ["zh"]\n[model]\nname = "default"\n'
+        f'same_as = {{ "{about}" = "as its card says" }}\n[[evaluations]]\nfile = "test.json"\n'
+    )
+    cells = {
+        judged.cell.key: judged.cell for judged in assess(config, tmp_path / "out").material.judged
+    }
+    overall = cells["false_positive/overall/all"]
+    assert (overall.n, overall.errors, overall.method) == (788, 18, "bootstrap")
+    assert cells["miss/family/vocoder"].n == 158
+    assert "miss/family/codec" not in cells, "human speech through a codec is no synthetic speech"
+    verdicts = demo.read(figures)["verdicts"].values()
+    undecided = sum(count["uncertain"] + count["inconclusive"] for count in verdicts)
+    abstention = cells["abstention/overall/labelled"]
+    assert (abstention.errors, abstention.n) == (undecided, 1773)
+    assert check_every_number(tmp_path / "out") > 300
