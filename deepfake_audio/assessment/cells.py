@@ -58,8 +58,8 @@ class Cell:
         Of the interval: ``wilson``, ``bootstrap`` or ``none``.
     origin : Ref
         Where the value, or what it was counted from, lies.
-    origin_sha256, measured_at : str
-        Hash and time of that file.
+    origin_file, origin_sha256, measured_at : str
+        That file as it was kept, its hash and its time.
     threshold : float or None
         On ``p_synthetic``, where the measure depends on it.
     """
@@ -74,6 +74,7 @@ class Cell:
     errors: int | None
     method: str
     origin: Ref
+    origin_file: str
     origin_sha256: str
     measured_at: str
     threshold: float | None = None
@@ -121,15 +122,16 @@ def rate(
     low, high = wilson(errors, n)
     return Cell(
         *name, errors / n, low, high, n, errors, "wilson",
-        origin, source.sha256, source.modified_at, threshold,
+        origin, source.kept, source.sha256, source.modified_at, threshold,
     )  # fmt: skip
 
 
 def amount(name: tuple[str, str, str], value: float, origin: Ref, source: Source) -> Cell:
     """Make the cell of something that has no interval."""
     return Cell(
-        *name, value, None, None, None, None, "none", origin, source.sha256, source.modified_at
-    )
+        *name, value, None, None, None, None, "none",
+        origin, source.kept, source.sha256, source.modified_at,
+    )  # fmt: skip
 
 
 def evaluation_cells(evidence: Evidence, source: Source, threshold: float) -> Iterator[Cell | Note]:

@@ -90,6 +90,11 @@ class Source:
         return Ref(self.id, "")
 
     @property
+    def kept(self) -> str:
+        """Where it can be found: its copy, or else itself."""
+        return self.copy or self.path
+
+    @property
     def makers(self) -> str:
         """Ids of the sources that it was worked out from, as text."""
         return " ".join(self.made_from)

@@ -198,8 +198,8 @@ def _record(finding: dict[str, Any], each: Judged, moment: datetime) -> None:
             "n": cell.n,
             "target": each.target,
             "threshold": cell.threshold,
+            "evidence": f"{cell.origin_file} {cell.origin.pointer}".rstrip(),
             "evidence_sha256": cell.origin_sha256,
-            "pointer": cell.origin.pointer,
         }
     )
 

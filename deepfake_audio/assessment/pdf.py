@@ -19,9 +19,9 @@ from .document import (
     Absent,
     Block,
     Document,
-    Given,
     Inline,
     Line,
+    Number,
     Outline,
     Paragraph,
     Section,
@@ -250,12 +250,10 @@ class _Setter:
             if inline.tone:
                 text = f'<font color="{_TONES[inline.tone]}">{text}</font>'
             return f"<b>{text}</b>" if inline.tone == "bad" and not self._chinese else text
+        if isinstance(inline, Number):  # with its unit on one line
+            return inline.text.replace(" ", "\N{NO-BREAK SPACE}")
         text = self._fonts(printable(inline.text))
-        return (
-            f'<font name="Courier">{text}</font>'
-            if isinstance(inline, Given) and inline.code
-            else text
-        )
+        return f'<font name="Courier">{text}</font>' if inline.code else text
 
     def _fonts(self, text: str) -> str:
         """Escape text, and set what is not Latin in the other typeface."""

@@ -62,17 +62,20 @@ def _findings(found: Material, texts: Texts) -> tuple[Block, ...]:
                 (Given(finding["number"], at / "number"),),
                 _name(finding, at, texts),
                 (*grave, Words(texts["comma"]), *state),
-                figure(measured, finding["measure"], spot, texts),
-                (target,),
+                (
+                    *figure(measured, finding["measure"], spot, texts),
+                    *texts.say("text.target", target=target),
+                ),
+                (Given(measured["evidence"], spot / "evidence", code=True),),
                 _suggestion(finding, at, texts),
                 *_care(finding, at, texts),
             )
         )
     if not rows:
         return (Paragraph(texts.words("text.findings_none", "good")),)
-    names = ("number", "finding", "severity", "measured", "target", "suggestion", "owner", "due")
+    names = ("number", "finding", "severity", "measured", "evidence", "suggestion", "owner", "due")
     header = tuple(texts[f"column.{name}"] for name in names)
-    table = Table(header, tuple(rows), (2, 5, 4, 4, 3, 8, 4, 4))
+    table = Table(header, tuple(rows), (2, 5, 4, 5, 6, 6, 4, 4))
     return Paragraph(texts.words("text.findings")), table
 
 
