@@ -167,7 +167,15 @@ class Evidence:
         modified = datetime.fromtimestamp(about.st_mtime, UTC)
         return self._note(shown or path, sha256, about.st_size, modified, command, kept)
 
-    def make(self, name: str, data: Any, command: str, made_from: Sequence[Source] = ()) -> Source:
+    def make(
+        self,
+        name: str,
+        data: Any,
+        command: str,
+        made_from: Sequence[Source] = (),
+        *,
+        moment: datetime | None = None,
+    ) -> Source:
         """Write down what was worked out, as JSON.
 
         Parameters
@@ -180,6 +188,8 @@ class Evidence:
             Makes it again.
         made_from : sequence of Source
             What it was worked out from.
+        moment : datetime, optional
+            Of what it tells; now.
         """
         text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         content = text.encode()
@@ -187,7 +197,8 @@ class Evidence:
         kept = _kept(name, sha256)
         self._target(kept).write_bytes(content)
         ids = tuple(source.id for source in made_from)
-        return self._note(kept, sha256, len(content), datetime.now(UTC), command, kept, ids)
+        at = moment or datetime.now(UTC)
+        return self._note(kept, sha256, len(content), at, command, kept, ids)
 
     def made(
         self, path: Path, command: str, made_from: Sequence[Source] = (), *, copy: bool = True

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigError, DatasetError
+from ..evaluation.report_files import report_files
 from . import running
 from .cells import Cell, Note, evaluation_cells, latest, robustness_cells
 from .config import AssessmentConfig, ScoreFile
@@ -200,15 +201,23 @@ class _Reader:
             self.drift = evidence.add(each.file, each.command)
             self._take(self.drift, drift_cells(evidence, self.drift))
         if config.reports.reference:
-            files = [*config.reports.reference, *config.reports.current]
-            made_from = [
-                evidence.add(path, config.reports.command, copy=False)
-                for path in files
-                if (config.root / path).is_file()
-            ]
+            reference, current = (
+                [source for path in paths for source in self._reports(path)]
+                for paths in (config.reports.reference, config.reports.current)
+            )
             facts = drift_facts(config.reports, config.root)
-            self.drift = evidence.make("drift.json", facts, self.command, made_from)
+            # Reports of last year read today are no new measurement.
+            moment = datetime.fromisoformat(max(source.modified_at for source in current))
+            self.drift = evidence.make(
+                "drift.json", facts, self.command, [*reference, *current], moment=moment
+            )
             self._take(self.drift, drift_cells(evidence, self.drift))
+
+    def _reports(self, path: str) -> Iterator[Source]:
+        """Take in files of reports, which hold the names of recordings: by their hashes."""
+        for file in report_files(self.config.root / path):
+            shown = path if file == self.config.root / path else f"{path.rstrip('/')}/{file.name}"
+            yield self.evidence.add(shown, self.config.reports.command, copy=False)
 
     def _take(self, source: Source, found: Iterator[Cell | Note] | Iterator[Cell]) -> None:
         self.used.append(source)

@@ -163,10 +163,12 @@ def test_drift_between_files_of_reports(deployment: Path) -> None:
         ]
     lines = "".join(json.dumps(report) + "\n" for report in reports)
     (deployment / "before.jsonl").write_text(lines)
-    (deployment / "now.jsonl").write_text(lines)
+    (deployment / "now").mkdir()
+    (deployment / "now" / "monday.jsonl").write_text(lines)
     config = deployment / "assessment.toml"
-    config.write_text(TOML + '[reports]\nreference = ["before.jsonl"]\ncurrent = ["now.jsonl"]\n')
+    config.write_text(TOML + '[reports]\nreference = ["before.jsonl"]\ncurrent = ["now/"]\n')
     assess(config, deployment / "out")
     text = (deployment / "out" / "report.en.md").read_text()
+    assert "now/monday.jsonl" in text
     assert "Nothing has shifted: 8 reports against 8 of the reference." in text
     assert check_every_number(deployment / "out") > 250
