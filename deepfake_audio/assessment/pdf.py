@@ -7,8 +7,9 @@ TrueType file is given to be embedded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -53,6 +54,9 @@ except ModuleNotFoundError as error:
         f"a PDF is written with {error.name}", hint='pip install "deepfake-audio[assessment]"'
     ) from error
 
+Typeface = Callable[[str], str]
+"""The name of the typeface that shows a character."""
+
 SONG = "STSong-Light"
 _EMBEDDED = "Embedded"
 _MARGIN = 17 * mm
@@ -85,7 +89,7 @@ def render(document: Document, font: Path | None = None) -> bytes:
     ConfigError
         If the font cannot be used.
     """
-    other = _other_font(font)
+    typeface = _register(font)
     buffer = BytesIO()
     pages = BaseDocTemplate(
         buffer,
@@ -100,35 +104,39 @@ def render(document: Document, font: Path | None = None) -> bytes:
     def footer(canvas: Any, template: Any) -> None:
         canvas.saveState()
         canvas.setFillColor(colors.HexColor(_QUIET))
-        canvas.setFont(other if _OTHER.search(document.title) else "Helvetica", 8)
+        other = _OTHER.search(document.title)
+        canvas.setFont(typeface(other[0][0]) if other else "Helvetica", 8)
         canvas.drawString(_MARGIN, 9 * mm, document.title)
         canvas.setFont("Helvetica", 8)
         canvas.drawRightString(A4[0] - _MARGIN, 9 * mm, str(template.page))
         canvas.restoreState()
 
     pages.addPageTemplates([PageTemplate("report", [frame], onPage=footer)])
-    pages.build(list(_Setter(document, other).flow()))
+    pages.build(list(_Setter(document, typeface).flow()))
     return buffer.getvalue()
 
 
-def _other_font(font: Path | None) -> str:
+def _register(font: Path | None) -> Typeface:
+    """Make the typefaces known, and return a function that says which of them shows a character."""
+    pdfmetrics.registerFont(UnicodeCIDFont(SONG))
     if font is None:
-        pdfmetrics.registerFont(UnicodeCIDFont(SONG))
-        return SONG
+        return lambda char: SONG
     try:
-        pdfmetrics.registerFont(TTFont(_EMBEDDED, str(font)))
+        embedded = TTFont(_EMBEDDED, str(font))
     except (OSError, TTFError) as error:
         raise ConfigError(
             f"is no TrueType file that can be embedded ({error})", name="pdf_font"
         ) from error
-    return _EMBEDDED
+    pdfmetrics.registerFont(embedded)
+    shown = embedded.face.charToGlyph
+    return lambda char: _EMBEDDED if ord(char) in shown else SONG
 
 
 class _Setter:
     """Turns a document into what reportlab lays out."""
 
-    def __init__(self, document: Document, other: str) -> None:
-        self._document, self._other = document, other
+    def __init__(self, document: Document, typeface: Typeface) -> None:
+        self._document, self._typeface = document, typeface
         self._chinese = document.language == "zh"
 
     def flow(self) -> Iterator[Flowable]:
@@ -256,5 +264,10 @@ class _Setter:
         return f'<font name="Courier">{text}</font>' if inline.code else text
 
     def _fonts(self, text: str) -> str:
-        """Escape text, and set what is not Latin in the other typeface."""
-        return _OTHER.sub(lambda run: f'<font name="{self._other}">{run[0]}</font>', escape(text))
+        """Escape text, and set what is not Latin in a typeface that shows it."""
+
+        def other(run: re.Match[str]) -> str:
+            parts = groupby(run[0], self._typeface)
+            return "".join(f'<font name="{name}">{"".join(part)}</font>' for name, part in parts)
+
+        return _OTHER.sub(other, escape(text))

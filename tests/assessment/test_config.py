@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pypdf
 import pytest
+import reportlab
 from typer.testing import CliRunner
 
 from deepfake_audio.assessment import AssessmentConfig, assess
@@ -71,6 +73,26 @@ def test_a_font_that_is_none(tmp_path: Path) -> None:
     config = demo.write(tmp_path, config='pdf_font = "metrics.json"\n' + demo.CONFIG)
     with pytest.raises(ConfigError, match="pdf_font: is no TrueType file"):
         assess(config, tmp_path / "out")
+
+
+def test_a_font_that_lacks_characters(tmp_path: Path) -> None:
+    """They are set in the typeface of the reader, as all are without a font."""
+    font = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
+    toml = f'languages = ["en"]\npdf_font = "{font}"\n' + demo.CONFIG.replace(
+        "A. Example", "李 Łuk"
+    )
+    assess(demo.write(tmp_path, config=toml), tmp_path / "out")
+    pages = pypdf.PdfReader(tmp_path / "out" / "report.en.pdf").pages
+    text = "".join(page.extract_text() for page in pages)
+    assert "李" in text
+    assert "Łuk" in text
+    fonts = {str(font) for page in pages for font in _fonts(page)}
+    assert any("Vera" in font for font in fonts)
+    assert any("STSong" in font for font in fonts)
+
+
+def _fonts(page: pypdf.PageObject) -> list[str]:
+    return [str(font.get_object()["/BaseFont"]) for font in page["/Resources"]["/Font"].values()]
 
 
 def test_a_clip_without_metadata(tmp_path: Path) -> None:
