@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -220,3 +221,27 @@ def test_figures_of_a_released_model(tmp_path: Path) -> None:
     abstention = cells["abstention/overall/labelled"]
     assert (abstention.errors, abstention.n) == (undecided, 1773)
     assert check_every_number(tmp_path / "out") > 300
+
+
+def test_scores_are_counted_as_by_hand(written: Any) -> None:
+    """From the two CSV files alone, one clip after the other."""
+    with (written.config.with_name("scores.csv")).open() as scores:
+        clips = {row["id"]: row for row in csv.DictReader(scores)}
+    with (written.config.with_name("clips.csv")).open() as metadata:
+        for row in csv.DictReader(metadata):
+            clips[row["id"]] |= row
+    cells = {judged.cell.key: judged.cell for judged in written.result.material.judged}
+    threshold = demo.point().threshold
+    for measure, label in (("miss", "spoof"), ("false_positive", "bonafide")):
+        for axis, group in (("surface", "live"), ("noise", "street"), ("language", "zh")):
+            members = [
+                float(clip["p_synthetic"]) >= threshold
+                for clip in clips.values()
+                if clip["label"] == label and clip[axis] == group
+            ]
+            wrong = sum(flagged == (label == "bonafide") for flagged in members)
+            cell = cells[f"{measure}/{axis}/{group}"]
+            assert (cell.errors, cell.n) == (wrong, len(members))
+    short = [clip for clip in clips.values() if 2 <= float(clip["duration_s"]) < 4]
+    counted = cells["miss/duration/2-4 s"].n or 0, cells["false_positive/duration/2-4 s"].n or 0
+    assert sum(counted) == len(short)
