@@ -19,12 +19,11 @@ from _command import run
 from deepfake_audio.audio import decode
 from deepfake_audio.benchmarking import Comparison, compare, librosa_mfcc, total_seconds
 from deepfake_audio.detector import Detector
-from deepfake_audio.model import Branch, Network
+from deepfake_audio.model import Network
+from deepfake_audio.profiling import profile, table
 from deepfake_audio.scoring import Scorer
 
-PROFILE_WINDOWS = 8
-PROFILE_S = 4
-GROUP_CLIPS = 32
+GROUP_CLIPS = 100
 
 
 def plain_loop(network: Network, clips: Sequence[np.ndarray]) -> list[float]:
@@ -65,27 +64,6 @@ def limits(repeats: int) -> list[str]:
     return lines
 
 
-def profile(scorer: Scorer, repeats: int) -> list[str]:
-    """Return lines on where one thread spends its time, branch by branch, for a full batch."""
-    windows = torch.randn(PROFILE_WINDOWS, PROFILE_S * 16_000) * 0.05
-    windows = windows.to(scorer.device)
-    audio_s, lines = PROFILE_WINDOWS * PROFILE_S, []
-    with torch.inference_mode():
-        for number, branch in enumerate(scorer.network.branches, 1):
-            assert isinstance(branch, Branch)
-            features = branch.frontend(windows)
-            for stage, work in (
-                ("front end", lambda branch=branch: branch.frontend(windows)),
-                ("network", lambda branch=branch, features=features: branch.body(features)),
-            ):
-                milliseconds = 1e3 * median_s(work, repeats)
-                speed = audio_s * 1e3 / milliseconds
-                lines.append(
-                    f"branch {number}, {stage}: {milliseconds:.1f} ms, {speed:,.0f} x real time"
-                )
-    return lines
-
-
 def measure(detector: Detector, clips: Sequence[bytes], repeats: int) -> list[Comparison]:
     """Compare ways of scoring, and print limits and profile."""
     waveforms = [decode(clip).samples for clip in clips]
@@ -107,7 +85,8 @@ def measure(detector: Detector, clips: Sequence[bytes], repeats: int) -> list[Co
             },
             repeats,
         )
-        print("\n".join([*limits(repeats), *profile(fast, repeats)]))
+        print("\n".join(limits(repeats)))
+        print(table(profile(detector, clips, repeats)))
     finally:
         torch.set_num_threads(threads)
     return [found]

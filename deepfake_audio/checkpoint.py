@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .calibration import Calibration
 from .config import BranchConfig, FrontendConfig, Policy, WindowConfig
 from .errors import CheckpointError, MissingExtraError
@@ -26,6 +29,9 @@ FORMAT = "deepfake_audio.checkpoint/1"
 WEIGHTS_NAME = "model.safetensors"
 HEADER_KEY = "deepfake_audio"
 """Where in the metadata of a file the header is."""
+
+REPLAY_PREFIX = "replay."
+REPLAY_NAMES = ("embedding", "synthetic", "held_out")
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,29 @@ class CheckpointHeader:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Embeddings of speech that a network was made with, so that it can be adapted.
+
+    Attributes
+    ----------
+    embedding : ndarray of float16, shape (windows, embedding_dim)
+        Before rectification.
+    synthetic, held_out : ndarray of bool, shape (windows,)
+        Which are synthetic, and which the network did not learn from.
+    """
+
+    embedding: NDArray[np.float16]
+    synthetic: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        shape = self.embedding.shape[:1]
+        fits = self.embedding.ndim == 2 and shape == self.synthetic.shape == self.held_out.shape
+        if not (fits and np.isfinite(self.embedding).all()):
+            raise CheckpointError("the remembered embeddings are damaged", hint="copy it again")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A network ready for inference, with its header.
@@ -124,11 +153,14 @@ class Checkpoint:
         How it was made and how to read its scores.
     sha256 : str
         Hash of the file, which reports quote.
+    replay : Replay, optional
+        What it remembers of its training; for :mod:`deepfake_audio.training.finetuning`.
     """
 
     network: Network | OnnxNetwork
     header: CheckpointHeader
     sha256: str
+    replay: Replay | None = None
 
     @property
     def torch_network(self) -> Network:
@@ -146,13 +178,20 @@ class Checkpoint:
         return self.network
 
 
-def save_checkpoint(path: str | Path, network: Network, header: CheckpointHeader) -> None:
-    """Write weights and header to one file, whole or not at all."""
+def save_checkpoint(
+    path: str | Path, network: Network, header: CheckpointHeader, replay: Replay | None = None
+) -> None:
+    """Write weights, header and memory to one file, whole or not at all."""
     import safetensors.torch
+    import torch
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if replay is not None:
+        for name in REPLAY_NAMES:
+            values = np.ascontiguousarray(getattr(replay, name))
+            weights[REPLAY_PREFIX + name] = torch.from_numpy(values)
     metadata = {HEADER_KEY: json.dumps(header.to_dict(), sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
     safetensors.torch.save_file(weights, partial, metadata=metadata)
@@ -197,7 +236,7 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
         ) from error
     load = _load_onnx if path.suffix == ".onnx" else _load_safetensors
     try:
-        network, header = load(content)
+        network, header, replay = load(content)
     except MissingExtraError:
         raise
     except CheckpointError as error:
@@ -208,25 +247,28 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
             name=str(path),
             hint="copy it again or reinstall the package",
         ) from error
-    return Checkpoint(network, header, hashlib.sha256(content).hexdigest())
+    return Checkpoint(network, header, hashlib.sha256(content).hexdigest(), replay)
 
 
-def _load_safetensors(content: bytes) -> tuple[Network, CheckpointHeader]:
+def _load_safetensors(content: bytes) -> tuple[Network, CheckpointHeader, Replay | None]:
     import safetensors.torch
 
     header = _parse_header(content)
     network = _build(header)
-    network.load_state_dict(safetensors.torch.load(content))
-    return network.eval(), header
+    tensors = safetensors.torch.load(content)
+    kept = {name: tensors.pop(REPLAY_PREFIX + name, None) for name in REPLAY_NAMES}
+    network.load_state_dict(tensors)
+    memory = {name: tensor.numpy() for name, tensor in kept.items() if tensor is not None}
+    return network.eval(), header, Replay(**memory) if memory else None
 
 
-def _load_onnx(content: bytes) -> tuple[OnnxNetwork, CheckpointHeader]:
+def _load_onnx(content: bytes) -> tuple[OnnxNetwork, CheckpointHeader, None]:
     network = OnnxNetwork(content)
     if HEADER_KEY not in network.metadata:
         raise CheckpointError(
             "holds a graph but no deepfake_audio header", hint="give one made by `export`"
         )
-    return network, CheckpointHeader.from_dict(json.loads(network.metadata[HEADER_KEY]))
+    return network, CheckpointHeader.from_dict(json.loads(network.metadata[HEADER_KEY])), None
 
 
 def _resolve(model: str | Path) -> Path:

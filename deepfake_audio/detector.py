@@ -21,10 +21,11 @@ from .scoring import Precision, Scorer, in_groups
 from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
-"""Inputs are scored together until they have this many windows, ..."""
+"""Inputs are scored together until they have this many windows."""
 
-WORKER_GROUP_WINDOWS = 64
-"""... or this many where several groups are scored at a time, so that all end together."""
+WORKER_FIRST_WINDOWS = 32
+"""Where several groups are scored at a time they begin with this many, so that few inputs are
+shared out, too, and grow: windows of one length are many enough to fill batches in a large one."""
 
 
 Group = list[Decoded | DeepfakeAudioError]
@@ -208,7 +209,7 @@ class Detector:
         """
         on_cpu = self.scorer.device_type == "cpu"
         if self.workers > 1:
-            groups = in_groups(decoded, self._n_windows, WORKER_GROUP_WINDOWS)
+            groups = in_groups(decoded, self._n_windows, GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS)
             for outcomes in read_ahead(
                 self._judged,
                 groups,

@@ -79,6 +79,11 @@ class JitterBuffer:
         self._n_waiting = 0  # samples
         self._count = itertools.count()
 
+    @property
+    def expected(self) -> int | None:
+        """Running number of the chunk that comes next; None before there was any."""
+        return self._next if self._by_number else None
+
     def put(
         self, samples: FloatArray, *, sequence: int | None = None, time_s: float | None = None
     ) -> Iterator[Piece]:

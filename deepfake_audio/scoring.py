@@ -55,7 +55,7 @@ PLAIN_SPEECH_S = 6.0
 RUN_WINDOWS = 3
 """Neighbouring windows that together speak for a part of a recording."""
 
-CPU_BATCH_WINDOWS = 8
+CPU_BATCH_WINDOWS = 16
 """Windows in a batch on a CPU: few enough for the feature maps to stay in its caches."""
 
 CUDA_BATCH_WINDOWS = 256
@@ -477,7 +477,9 @@ def batch_sizes(count: int, largest: int) -> Iterator[int]:
         count -= size
 
 
-def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+def in_groups(
+    items: Iterable[T], weigh: Callable[[T], int], limit: int, *, first: int | None = None
+) -> Iterator[list[T]]:
     """Collect a stream into lists of about equal weight, in order.
 
     Parameters
@@ -488,6 +490,8 @@ def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iter
         Weight of an item, at least zero; every item weighs at least one.
     limit : int
         A group is closed by the item that brings it to this weight.
+    first : int, optional
+        Weight of the first group, if smaller; each further one is twice the last, up to ``limit``.
 
     Yields
     ------
@@ -496,12 +500,13 @@ def in_groups(items: Iterable[T], weigh: Callable[[T], int], limit: int) -> Iter
     """
     group: list[T] = []
     weight = 0
+    enough = limit if first is None else min(first, limit)
     for item in items:
         group.append(item)
         weight += max(weigh(item), 1)
-        if weight >= limit:
+        if weight >= enough:
             yield group
-            group, weight = [], 0
+            group, weight, enough = [], 0, min(2 * enough, limit)
     if group:
         yield group
 

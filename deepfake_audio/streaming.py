@@ -149,6 +149,11 @@ class Stream:
         return dataclasses.replace(self._jitter.arrivals)
 
     @property
+    def expected(self) -> int | None:
+        """Number of the chunk that comes next, where chunks are numbered; None before the first."""
+        return self._jitter.expected
+
+    @property
     def duration_s(self) -> float:
         """Seconds of sound taken in."""
         return self._listener.duration_s

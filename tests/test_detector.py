@@ -110,7 +110,8 @@ def test_many_files_give_what_each_gives(detector: Detector, speech_wav: MakeWav
 def test_workers_change_nothing_but_the_time(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
-    monkeypatch.setattr(detector_module, "WORKER_GROUP_WINDOWS", 4)
+    monkeypatch.setattr(detector_module, "WORKER_FIRST_WINDOWS", 4)
+    monkeypatch.setattr(detector_module, "GROUP_WINDOWS", 8)
     sources: list[object] = [speech_wav(f"{i}.wav", 1 + 0.37 * i, seed=i) for i in range(12)]
     sources.insert(5, b"no audio")
     alone, together = (

@@ -230,6 +230,11 @@ def test_groups_keep_order_and_take_no_more_than_needed() -> None:
     assert list(in_groups([0, 0, 0], lambda _: 0, 2)) == [[0, 0], [0]]
 
 
+def test_groups_may_begin_small_and_grow() -> None:
+    groups = in_groups(range(12), lambda _: 1, 5, first=1)
+    assert [len(group) for group in groups] == [1, 2, 4, 5]
+
+
 @given(st.integers(0, 100), st.integers(1, 20))
 def test_batches_have_few_sizes_and_miss_nothing(count: int, largest: int) -> None:
     sizes = list(batch_sizes(count, largest))

@@ -107,22 +107,6 @@ def check_writable(folder: Path) -> None:
         raise ConfigError("cannot be written to", name=str(folder), hint="check its permissions")
 
 
-def one_thread_each(device: DeviceName) -> int:
-    """On a CPU, let torch use one thread a batch; return how many batches to score at a time.
-
-    This process is ours, and with many files whole batches side by side leave no core waiting.
-    """
-    import torch
-
-    from ..scoring import resolve_device
-
-    if resolve_device(device).type != "cpu":
-        return 1
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return threads
-
-
 @contextmanager
 def silent_libraries() -> Iterator[None]:
     """Keep what C libraries print about damaged files off the terminal.

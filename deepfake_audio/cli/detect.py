@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .._process import one_thread_each
 from ..errors import DeepfakeAudioError
 from ..report import Report, Verdict
 from . import (
@@ -33,7 +34,6 @@ from .console import (
     check_writable,
     fail,
     fail_unexpectedly,
-    one_thread_each,
     say,
     silent_libraries,
     use_utf8,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._process import one_thread_each
 from ..errors import ConfigError, DeepfakeAudioError, MissingExtraError
 from . import EXIT_SOME_UNREADABLE
 from .console import (
@@ -21,7 +22,6 @@ from .console import (
     QuietOption,
     check_writable,
     errors_end_the_command,
-    one_thread_each,
     say,
     silent_libraries,
     use_utf8,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._process import one_thread_each
 from ..errors import ConfigError, DatasetError
 from .console import (
     DeviceName,
@@ -19,7 +20,6 @@ from .console import (
     PolicyOption,
     QuietOption,
     errors_end_the_command,
-    one_thread_each,
     say,
     silent_libraries,
     use_utf8,

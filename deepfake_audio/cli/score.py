@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .._process import one_thread_each
 from . import EXIT_INTERRUPTED, EXIT_NOTHING_SCORED, EXIT_SOME_UNREADABLE
 from .console import (
     DeviceName,
@@ -19,7 +20,6 @@ from .console import (
     PolicyOption,
     QuietOption,
     errors_end_the_command,
-    one_thread_each,
     progress_bar,
     say,
     silent_libraries,

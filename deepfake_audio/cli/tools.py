@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .._process import one_thread_each
 from ..errors import DatasetError
 from .assess import assess
 from .augment import augment
@@ -140,10 +141,13 @@ def bench(
     device: DeviceOption = DeviceName.AUTO,
     clips: Annotated[int, typer.Option(min=1, help="Files in a run.")] = 100,
     repeats: Annotated[int, typer.Option(min=1, help="Runs behind each median.")] = 3,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also say where the time of one thread goes.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Measure speed on this machine: end to end, and features, against the plain way."""
-    from .. import benchmarking
+    from .. import benchmarking, profiling
     from ..config import Limits
     from ..detector import Detector
     from .inputs import collect
@@ -154,14 +158,22 @@ def bench(
         speech = collect(data or [str(folder)], recursive=True, limits=Limits()).sources
         if not speech:
             raise DatasetError("no speech to measure on", hint="name files or folders with --data")
-        detector = Detector.load(model, device=device)
+        # As `detect` does with many files.
+        exported = model.endswith(".onnx")
+        workers = 1 if exported else one_thread_each(device)
+        detector = Detector.load(model, device=device, workers=workers)
         files = benchmarking.speech_clips(speech, clips)
         found = [
             benchmarking.end_to_end(detector, files, repeats),
             *benchmarking.features(detector, files, repeats),
         ]
+        stages = profiling.profile(detector, files, repeats) if profile else []
     if json:
         measured = benchmarking.to_dict(detector, found, clips=clips, repeats=repeats)
+        if profile:
+            measured["profile"] = profiling.to_dict(stages)
         typer.echo(json_module.dumps(measured, indent=2))
         return
     typer.echo(benchmarking.table(found))
+    if profile:
+        typer.echo(profiling.table(stages))

@@ -24,15 +24,21 @@ OnProgress = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    config: Annotated[
-        list[Path],
-        typer.Option(metavar="RECIPE.toml", help="What to train; several: one branch each."),
-    ],
     data: Annotated[
         list[str],
         typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Training state, log and model.")],
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RECIPE.toml", help="What to train; several: one branch each."),
+    ] = None,
+    finetune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH", help="Adapt this model to the clips instead, in seconds."
+        ),
+    ] = None,
     noise: Annotated[
         Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
     ] = None,
@@ -53,8 +59,21 @@ def train(
     device: DeviceOption = DeviceName.AUTO,
     quiet: QuietOption = False,
 ) -> None:
-    """Train, calibrate and save a model; Ctrl-C stops, --resume goes on bit for bit."""
+    """Train, calibrate and save a model; Ctrl-C stops, --resume goes on bit for bit.
+
+    With --finetune only the last layer of a model that exists is fitted anew, so that it gets own
+    clips right and forgets nothing.
+    """
+    if (config is None) == (finetune is None):
+        raise typer.BadParameter("choose one", param_hint="--config, --finetune")
     with errors_end_the_command():
+        if finetune is not None:
+            from ..checkpoint import load_checkpoint
+            from ..training import finetune as adapt
+
+            told = _silent if quiet else say
+            typer.echo(adapt(load_checkpoint(finetune), data, out, cache=cache, say=told))
+            return
         from ..scoring import resolve_device
         from ..training import Recipe, Sources
         from ..training import train as run
@@ -62,7 +81,7 @@ def train(
 
         if any(out.glob(f"**/{STATE_NAME}")) and not resume:
             raise ConfigError("holds a run already", name=str(out), hint="--resume goes on with it")
-        recipes = [Recipe.load(path) for path in config]
+        recipes = [Recipe.load(path) for path in config or []]
         sources = Sources(data, noise, vocoder or [], cache)
         with _progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
             checkpoint = run(

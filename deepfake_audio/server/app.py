@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import DeepfakeAudioError
 from .errors import RequestError
 from .patience import SmallBodies
-from .routes import detections, models, operations
+from .routes import dashboard, detections, models, operations, page, reviews, rooms
 from .routes.common import error_response
 from .service import Service
 
@@ -62,6 +62,10 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(detections.router)
     app.include_router(models.router)
+    app.include_router(rooms.router)
+    app.include_router(reviews.router)
+    app.include_router(dashboard.router)
+    app.include_router(page.router)
     app.add_middleware(SmallBodies)
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)

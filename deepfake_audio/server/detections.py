@@ -210,8 +210,18 @@ def renew(database: Database, claims: Sequence[str], lease_s: float) -> None:
         )
 
 
-def release(database: Database, claimed: Sequence[Detection]) -> None:
-    """Give back what was claimed and not begun, as when a worker stops."""
+def release(database: Database, claimed: Sequence[Detection], *, counts: bool = False) -> None:
+    """Give back what was claimed, as when a worker stops.
+
+    Parameters
+    ----------
+    database : Database
+        Where it waits.
+    claimed : sequence of Detection
+        As :func:`claim` gave them.
+    counts : bool
+        Whether it was an attempt, of which there are :data:`MAX_ATTEMPTS`.
+    """
     if not claimed:
         return
     with database.write() as session:
@@ -223,7 +233,7 @@ def release(database: Database, claimed: Sequence[Detection]) -> None:
                     status="queued",
                     claim=None,
                     claimed_until=None,
-                    attempts=Detection.attempts - 1,
+                    attempts=Detection.attempts - (0 if counts else 1),
                 )
             )
 

@@ -42,7 +42,7 @@ class Engine:
         self.model = ModelInfo(header.name, header.version, checkpoint.sha256)
         self.scorer = Scorer(checkpoint.network, header, device)
         self.judges = {
-            surface: Judge(point, self.model)
+            surface: Judge(point, self.model, header.known_speech)
             for surface, point in self.rules.operating_points.items()
         }
 

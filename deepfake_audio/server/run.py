@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 import uvicorn
 
+from .._process import keep_freed_memory
 from ..errors import ConfigError
 from .app import create_app
 from .patience import ImpatientProtocol
@@ -40,6 +41,7 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
+    keep_freed_memory()
     sock = listen(settings)
     host, port = sock.getsockname()[:2]
     server = make_server(Service(settings))
@@ -61,6 +63,7 @@ def make_server(service: Service) -> uvicorn.Server:
             timeout_keep_alive=15,
             timeout_graceful_shutdown=STOP_S,
             ws_max_size=1 << 20,
+            ws_per_message_deflate=False,  # audio gains nothing from it
         )
     )
 

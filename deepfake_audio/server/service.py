@@ -14,6 +14,7 @@ from .database import Database, now
 from .engine import Engine
 from .models import Models
 from .retention import Housekeeper
+from .rooms.hub import Hub
 from .sandbox import Sandbox
 from .settings import Settings
 from .store import Store
@@ -77,6 +78,7 @@ class Service:
             on_done=self._done,
         )
         self.housekeeper = Housekeeper(self.database, self.store)
+        self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
 
     @property
     def engine(self) -> Engine:
@@ -88,11 +90,13 @@ class Service:
         self._note_identity()
         self.worker.start()
         self.housekeeper.start()
+        self.rooms.start()
         if self.courier:
             self.courier.start()
 
     def stop(self) -> None:
         """Finish what is in hand and end."""
+        self.rooms.stop()
         self.worker.stop()
         self.housekeeper.stop()
         if self.courier:
@@ -102,6 +106,9 @@ class Service:
 
     def _done(self, identifiers: Sequence[str]) -> None:
         self.waiters.tell(identifiers)
+        self._wake_courier()
+
+    def _wake_courier(self) -> None:
         if self.courier:
             self.courier.wake()
 

@@ -68,8 +68,17 @@ class Settings(BaseSettings):
         A submission whose worker says nothing for so long is given to another one, seconds.
     retention_days : float
         How long audio is kept unless a submission asks for less.
-    max_rooms : int
-        Live rooms at a time.
+    two_person_review : bool
+        Close a case only once two people agree, see :mod:`deepfake_audio.server.reviews`.
+    max_rooms, max_speakers : int
+        Live rooms at a time, and speakers in one.
+    max_room_s, room_idle_s : float
+        Longest life of a room, and the longest silence of its connection, seconds.
+    max_room_speed : float
+        How many times faster than real time a speaker's sound may come for long.
+    max_event_delay_s : float
+        Events of rooms that would come later than this are left out, seconds; reports miss
+        nothing.
     resume_s : float
         How long a live room waits for a client that has gone, seconds.
     webhook_secret : str or None
@@ -105,7 +114,13 @@ class Settings(BaseSettings):
     scorers: Count = 2
     lease_s: Positive = 120.0
     retention_days: Positive = 183.0
+    two_person_review: bool = False
     max_rooms: Count = 200
+    max_speakers: Count = 32
+    max_room_s: Positive = 4 * 3600.0
+    room_idle_s: Positive = 60.0
+    max_room_speed: Annotated[float, Field(ge=1)] = 5.0
+    max_event_delay_s: Positive = 0.3
     resume_s: Positive = 30.0
     webhook_secret: str | None = None
     webhook_allow_private: bool = False

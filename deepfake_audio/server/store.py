@@ -22,6 +22,10 @@ _STALE_S = 3600
 """Uploads that nobody finishes are swept away after so many seconds."""
 
 
+class StoreUnavailableError(Exception):
+    """The store does not answer; it may later."""
+
+
 class Store:
     """A folder or bucket of recordings.
 
@@ -89,6 +93,8 @@ class Store:
         ------
         FileNotFoundError
             If it is not there.
+        StoreUnavailableError
+            If the store does not answer.
         """
         if self._local:
             path = Path(self._path(key))
@@ -97,8 +103,13 @@ class Store:
             yield path
             return
         with self.upload() as copy:
-            with self._fs.open(self._path(key), "rb") as source, copy.open("wb") as out:
-                shutil.copyfileobj(source, out, 1 << 20)
+            try:
+                with self._fs.open(self._path(key), "rb") as source, copy.open("wb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+            except FileNotFoundError:
+                raise
+            except Exception as error:  # stores raise all sorts of things
+                raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
             yield copy
 
     def open(self, key: str) -> Any:

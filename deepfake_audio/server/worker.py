@@ -22,7 +22,7 @@ from .engine import Engine, Heard
 from .models import Models
 from .policy import Surface
 from .sandbox import Sandbox
-from .store import Store
+from .store import Store, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -179,8 +179,19 @@ class Worker:
             outcome = Outcome(detection, self._models.live.identity(), error=error)
             self._record([outcome])
             return True
+        except Exception as error:
+            logger.exception("%s could not be decoded now; it goes back", detection.id)
+            # That the store is away is no fault of the recording.
+            self._give_back(detection, counts=not isinstance(error, StoreUnavailableError))
+            self._stopped.wait(_PAUSE_S)
+            return True
         self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
         return True
+
+    def _give_back(self, detection: Detection, *, counts: bool) -> None:
+        with self._lock:  # should the database be away, too, the claim runs out
+            self._in_hand.pop(detection.id, None)
+        detections.release(self._database, [detection], counts=counts)
 
     def _audio(self, detection: Detection) -> DecodedAudio:
         if detection.attempts > MAX_ATTEMPTS:
@@ -222,8 +233,12 @@ class Worker:
     def _shadow(self, live: Engine, group: Sequence[_Decoded]) -> None:
         """Let the candidate hear what the live model has decided on; nobody waits for it."""
         candidate = self._models.candidate
-        if candidate is not None and candidate is not live and group:
+        if candidate is None or candidate is live or not group:
+            return
+        try:
             detections.shadow(self._database, live.model.sha256, _scored(candidate, group))
+        except Exception:
+            logger.exception("what the candidate said could not be kept")
 
     def _record(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Record outcomes, however long the database is away; returns those that counted."""

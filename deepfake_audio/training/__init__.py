@@ -1,6 +1,7 @@
-"""From labelled clips to a released model."""
+"""From labelled clips to a released model, and from a released model to one of your own."""
 
+from .finetuning import finetune
 from .recipe import Recipe
 from .run import Sources, train
 
-__all__ = ["Recipe", "Sources", "train"]
+__all__ = ["Recipe", "Sources", "finetune", "train"]

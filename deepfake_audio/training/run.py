@@ -26,6 +26,7 @@ from ..model import Network, join
 from .loop import Progress, run
 from .recipe import Recipe
 from .release import calibrate, fit_novelty
+from .replay import remember
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
 
@@ -223,11 +224,12 @@ def train(
         network = join(networks, _spreads(networks, header, prepared)).to(device)
         header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
         header = fit_novelty(network, header, prepared.cache, prepared.train, prepared.dev)
+        replay = remember(network, header, prepared.cache, prepared.train, prepared.dev)
     else:
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
-        network = join(networks)
+        network, replay = join(networks), None
     checkpoint = out / WEIGHTS_NAME
-    save_checkpoint(checkpoint, network, header)
+    save_checkpoint(checkpoint, network, header, replay)
     (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
     load_checkpoint(checkpoint)  # what cannot be loaded has not been released
     return checkpoint

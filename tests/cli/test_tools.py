@@ -166,6 +166,8 @@ def test_bench_measures_and_compares(speech_wav: MakeWav) -> None:
     assert [len(task["timings"]) for task in tasks.values()] == [2, 2, 1]
     assert tasks["files to reports"]["audio_s"] > 6
     assert measured["about"]["clips"] == 3
-    text = tool("bench", *UNITTEST, *arguments).stdout
+    text = tool("bench", *UNITTEST, *arguments, "--profile").stdout
+    assert "windows and activity" in text
+    assert "branch 1 (log_linear), network" in text
     assert "x real time" in text
     assert "librosa, clip by clip" in text

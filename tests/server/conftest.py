@@ -41,17 +41,17 @@ class RunningService:
     def database(self) -> Any:
         return self.service.database
 
-    def key(self, *scopes: str, tenant: str = "acme", **given: Any) -> str:
+    def key(self, *scopes: str, tenant: str = "acme", name: str = "test", **given: Any) -> str:
         """Make a key and return its secret."""
         with self.database.write() as session:
             chosen = frozenset(map(keys.Scope, scopes))
-            return keys.create(session, tenant=tenant, name="test", scopes=chosen, **given)[1]
+            return keys.create(session, tenant=tenant, name=name, scopes=chosen, **given)[1]
 
-    def client(self, *scopes: str, tenant: str = "acme") -> httpx.Client:
+    def client(self, *scopes: str, tenant: str = "acme", name: str = "test") -> httpx.Client:
         """Return a client with a key of these scopes; without any, one without a key."""
         headers = {}
         if scopes:
-            headers["Authorization"] = f"Bearer {self.key(*scopes, tenant=tenant)}"
+            headers["Authorization"] = f"Bearer {self.key(*scopes, tenant=tenant, name=name)}"
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def stop(self) -> None:
@@ -150,11 +150,17 @@ MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path) -> MakeSettings:
-    """Factory of settings with a folder of their own and the smallest released model."""
+def make_settings(tmp_path: Path, request: pytest.FixtureRequest) -> MakeSettings:
+    """Factory of settings with a folder of their own and the smallest released model.
+
+    With ``TEST_DATABASE=postgresql`` all tests of the service run over PostgreSQL.
+    """
+    defaults = {"data_dir": tmp_path / "data", "port": 0, "model": "tiny", "device": "cpu"}
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        cluster: Postgres = request.getfixturevalue("postgres")
+        defaults["database_url"] = cluster.create(f"{tmp_path.name}-{time.time_ns()}"[-60:])
 
     def make(**given: Any) -> Settings:
-        defaults = {"data_dir": tmp_path / "data", "port": 0, "model": "tiny", "device": "cpu"}
         return Settings.load(None, **(defaults | given))
 
     return make
@@ -162,7 +168,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
 
 @pytest.fixture
 def service(make_settings: MakeSettings) -> Iterator[RunningService]:
-    """A running service with keys, over SQLite."""
+    """A running service with keys, over SQLite unless told otherwise."""
     with running(make_settings()) as found:
         yield found
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -297,3 +298,40 @@ def test_a_recording_that_ends_the_service_is_given_up(
             found = session.get_one(Detection, detection.id)
             assert found.status == "failed"
             assert "given up" in (found.error or {})["message"]
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(
+    bucket: Any, make_settings: MakeSettings, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = samples["genuine_librivox_1"].read_bytes()
+    with running(make_settings(storage_url="s3://clips/voice")) as service:
+        client = service.client("submit", "read")
+        away = [OSError("connection refused")] * (detections.MAX_ATTEMPTS + 2)
+        opened = service.service.store._fs.open
+
+        def flaky(*given: object, **options: object) -> object:
+            if away:
+                raise away.pop()
+            return opened(*given, **options)
+
+        monkeypatch.setattr(service.service.store._fs, "open", flaky)
+        answer = client.post(
+            "/v1/detections", files={"file": content}, headers={"Prefer": "wait=30"}
+        )
+        assert answer.status_code == 201
+        assert away == []
+
+
+def test_a_fault_of_ours_is_given_up_in_the_end(
+    service: RunningService, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **options: object) -> None:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(service.service.sandbox, "decode", broken)
+    content = samples["genuine_librivox_1"].read_bytes()
+    found = service.client("submit", "read").post(
+        "/v1/detections", files={"file": content}, headers={"Prefer": "wait=30"}
+    )
+    assert found.json()["status"] == "failed"
+    assert "given up" in found.json()["error"]["message"]

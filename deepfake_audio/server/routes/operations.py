@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 from .. import audit, detections
 from ..database import Delivery, Detection, now
 from ..keys import Scope
+from ..rooms import records
 from .common import Admin, Reader, ServiceDep
 
 router = APIRouter(tags=["operations"])
@@ -63,7 +64,9 @@ def metrics(service: ServiceDep, principal: Admin) -> Response:
     )
     waiting = Gauge("deepfake_audio_waiting", "Submissions not yet scored", registry=registry)
     callbacks = Gauge("deepfake_audio_callbacks", "Callbacks", ["state"], registry=registry)
+    live = Gauge("deepfake_audio_rooms", "Live rooms that are open", registry=registry)
     with service.database.read() as session:
+        live.set(records.n_open(session))
         for status, verdict, action, count in session.execute(
             select(Detection.status, Detection.verdict, Detection.action, func.count()).group_by(
                 Detection.status, Detection.verdict, Detection.action
