@@ -7,7 +7,7 @@ from typing import Any
 
 from .cells import AXES, ERRORS, is_threshold
 from .document import Block, Given, Line, Number, Paragraph, Section, Table, Words
-from .evidence import Ref
+from .evidence import Ref, Source
 from .findings import Judged
 from .material import Material
 from .texts import Texts
@@ -226,7 +226,22 @@ def _reviews(found: Material, texts: Texts) -> tuple[Block, ...]:
     header = tuple(texts[f"column.{name}"] for name in ("surface", *names))
     table = Table(header, rows, (3, 2, 2, 2, 2, 2))
     note = Paragraph(texts.words("text.service_reviews"))
-    return note, table, *_plain(found, texts, "disagreement")
+    return (
+        note,
+        table,
+        _reviewers(found.service, found, texts),
+        *_plain(found, texts, "disagreement"),
+    )
+
+
+def _reviewers(source: Source, found: Material, texts: Texts) -> Paragraph:
+    """Say how often people agreed with each other."""
+    place = source.ref / "reviewers"
+    counts = found.read(place)
+    if not counts["recordings"]:
+        return Paragraph(texts.words("text.reviewers_none"))
+    numbers = {name: Number(counts[name], "count", place / name) for name in counts}
+    return Paragraph(texts.say("text.reviewers", **numbers))
 
 
 def _latency(found: Material, texts: Texts) -> tuple[Block, ...]:

@@ -71,6 +71,7 @@ def service_facts(choice: ServiceChoice, root: Path) -> dict[str, Any]:
             counted = {
                 "detections": _detections(session),
                 "reviews": _reviews(session),
+                "reviewers": _reviewers(session),
                 "rooms": _rooms(session),
                 "audit": _audit(session, root / choice.audit_head if choice.audit_head else None),
             }
@@ -195,6 +196,24 @@ def _reviews(session: Session) -> dict[str, Any]:
         for surface, group in sorted(groups.items(), key=lambda item: item[0] != "all")
         if any(group.values())
     }
+
+
+def _reviewers(session: Session) -> dict[str, int]:
+    """Count recordings that several people decided on, and those on which they all agreed."""
+    from sqlalchemy import select
+
+    from ..server.database import Review
+
+    query = (
+        select(Review.detection_id, Review.reviewer, Review.decision)
+        .where(Review.decision.in_(_DECIDED))
+        .order_by(Review.id)
+    )
+    said: dict[str, dict[str, str]] = defaultdict(dict)  # the last word of each
+    for detection, reviewer, decision in session.execute(query):
+        said[detection][reviewer] = decision
+    several = [set(by_reviewer.values()) for by_reviewer in said.values() if len(by_reviewer) > 1]
+    return {"recordings": len(several), "agree": sum(len(each) == 1 for each in several)}
 
 
 def _rooms(session: Session) -> dict[str, int]:

@@ -142,7 +142,7 @@ def run_service(folder: Path) -> None:
 
     import deepfake_audio
     from deepfake_audio.server import audit
-    from deepfake_audio.server.database import Detection
+    from deepfake_audio.server.database import Detection, Review, new_id, now
     from deepfake_audio.server.settings import Settings
 
     (folder / "service.toml").write_text(SETTINGS)
@@ -173,5 +173,18 @@ def run_service(folder: Path) -> None:
             ):
                 said = "genuine" if detection.name.startswith("genuine") else "synthetic"
                 detection.review_decision, detection.review_state = said, "closed"
+                for reviewer in ("Ann", "Bo"):
+                    disagrees = reviewer == "Bo" and detection.name.endswith("espeak_2.flac")
+                    session.add(
+                        Review(
+                            id=new_id("rev"),
+                            detection_id=detection.id,
+                            tenant=detection.tenant,
+                            reviewer=reviewer,
+                            decision="genuine" if disagrees else said,
+                            note="",
+                            created_at=now(),
+                        )
+                    )
         with service.database.read() as session:
             (folder / "head.txt").write_text(str(audit.current_head(session)))

@@ -80,6 +80,7 @@ def test_the_service_is_counted(deployment: Path) -> None:
     reviews = found["reviews"]["upload"]
     assert reviews["decided"] == 4
     assert reviews["agree"] + reviews["contradict"] <= 4
+    assert found["reviewers"] == {"recordings": 4, "agree": 3}
     assert found["rooms"] == {"total": 0, "alerted": 0}
     assert found["audit"]["ok"]
     assert found["audit"]["expected"] == (deployment / "head.txt").read_text()
