@@ -10,6 +10,7 @@ import typer
 
 from .._process import one_thread_each
 from ..errors import DatasetError
+from .assess import assess
 from .augment import augment
 from .check import check
 from .console import (
@@ -49,6 +50,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.command()(label)
 app.command()(monitor)
+app.command()(assess)
 
 
 TEST_FIGURES = "test.json"

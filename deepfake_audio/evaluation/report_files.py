@@ -128,7 +128,7 @@ def read_reports(sources: Iterable[str | Path]) -> Iterator[ReportRow]:
         If it is a parquet file and pyarrow is not installed.
     """
     for source in sources:
-        for path in _files(Path(source)):
+        for path in report_files(Path(source)):
             try:
                 yield from (_parquet if path.suffix == ".parquet" else _json_lines)(path)
             except OSError as error:
@@ -137,7 +137,14 @@ def read_reports(sources: Iterable[str | Path]) -> Iterator[ReportRow]:
                 ) from error
 
 
-def _files(source: Path) -> list[Path]:
+def report_files(source: Path) -> list[Path]:
+    """Return the files of reports that a path stands for: itself, or those of a folder by name.
+
+    Raises
+    ------
+    DatasetError
+        If there are none.
+    """
     if source.is_file():
         if source.suffix not in _SUFFIXES:
             raise DatasetError(
