@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -102,6 +103,24 @@ def _handle_errors(app: FastAPI) -> None:
                 retry_after_s=2,
             )
         )
+
+    @app.exception_handler(PoolTimeoutError)
+    async def busy(request: Request, error: PoolTimeoutError) -> JSONResponse:
+        logger.error("all connections to the database are taken")
+        return error_response(
+            RequestError(
+                "too much at a time",
+                hint="come again",
+                status=503,
+                code="unavailable",
+                retry_after_s=2,
+            )
+        )
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(OverflowError)
+    async def unfit(request: Request, error: Exception) -> JSONResponse:
+        return error_response(RequestError("a value that cannot be looked for", status=422))
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> JSONResponse:

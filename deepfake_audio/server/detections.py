@@ -27,6 +27,9 @@ from .store import Store
 MAX_ATTEMPTS = 3
 """A recording that was begun so often and never finished is given up."""
 
+MAX_DEPTH = 32
+"""Of a submission's metadata."""
+
 WAITING = ("queued", "processing")
 
 SYSTEM = "system"
@@ -92,9 +95,43 @@ def submit(database: Database, store: Store, submission: Submission) -> tuple[De
     with database.read() as session:
         if (known := _known(session, submission)) is not None:
             return known, False
+    detection = _detection(store, submission)
+    assert detection.audio_key is not None
+    # The audio first: a record without audio would be a loss, audio without a record is litter.
+    store.keep(submission.path, detection.audio_key)
+    try:
+        with database.write() as session:
+            _accept(session, detection)
+    except IntegrityError:  # the same idempotency key, at the same moment
+        store.delete(detection.audio_key)
+        with database.read() as session:
+            if (known := _known(session, submission)) is not None:
+                return known, False
+        raise
+    # After any other fault nobody knows whether the record is there: audio without one is
+    # swept up later, a record without audio could not be mended.
+    return detection, True
+
+
+def submit_all(
+    database: Database, store: Store, submissions: Sequence[Submission]
+) -> list[Detection]:
+    """Accept submissions together: all of them, or none."""
+    accepted = [_detection(store, submission) for submission in submissions]
+    for submission, detection in zip(submissions, accepted, strict=True):
+        assert detection.audio_key is not None
+        store.keep(submission.path, detection.audio_key)
+    with database.write() as session:
+        for detection in accepted:
+            _accept(session, detection)
+    return accepted
+
+
+def _detection(store: Store, submission: Submission) -> Detection:
+    """Return the record of a submission that is about to be accepted."""
     moment = now()
     detection_id = new_id("det")
-    detection = Detection(
+    return Detection(
         id=detection_id,
         tenant=submission.tenant,
         submitted_by=submission.actor,
@@ -112,35 +149,24 @@ def submit(database: Database, store: Store, submission: Submission) -> tuple[De
         status="queued",
         attempts=0,
     )
-    assert detection.audio_key is not None
-    # The audio first: a record without audio would be a loss, audio without a record is litter.
-    store.keep(submission.path, detection.audio_key)
-    try:
-        with database.write() as session:
-            session.add(detection)
-            session.flush()
-            audit.append(
-                session,
-                actor=submission.actor,
-                kind="detection.submitted",
-                subject=detection.id,
-                data={
-                    "tenant": submission.tenant,
-                    "sha256": submission.sha256,
-                    "bytes": submission.n_bytes,
-                    "surface": submission.surface,
-                },
-            )
-    except IntegrityError:  # the same idempotency key, at the same moment
-        store.delete(detection.audio_key)
-        with database.read() as session:
-            if (known := _known(session, submission)) is not None:
-                return known, False
-        raise
-    except BaseException:
-        store.delete(detection.audio_key)
-        raise
-    return detection, True
+
+
+def _accept(session: Session, detection: Detection) -> None:
+    """Record a submission and the event that tells of it."""
+    session.add(detection)
+    session.flush()
+    audit.append(
+        session,
+        actor=detection.submitted_by,
+        kind="detection.submitted",
+        subject=detection.id,
+        data={
+            "tenant": detection.tenant,
+            "sha256": detection.sha256,
+            "bytes": detection.n_bytes,
+            "surface": detection.surface,
+        },
+    )
 
 
 def _known(session: Session, submission: Submission) -> Detection | None:
@@ -203,9 +229,16 @@ def renew(database: Database, claims: Sequence[str], lease_s: float) -> None:
     if not claims:
         return
     with database.write() as session:
+        # Rows that are just being recorded need no renewal.
+        held = session.scalars(
+            select(Detection.id)
+            .where(Detection.claim.in_(claims), Detection.status == "processing")
+            .order_by(Detection.id)
+            .with_for_update(skip_locked=True)
+        ).all()
         session.execute(
             update(Detection)
-            .where(Detection.claim.in_(claims), Detection.status == "processing")
+            .where(Detection.id.in_(held))
             .values(claimed_until=now() + timedelta(seconds=lease_s))
         )
 
@@ -246,7 +279,8 @@ def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
     counted = []
     moment = now()
     with database.write() as session:
-        for outcome in outcomes:
+        # In order of identifiers, as all who lock several rows do: no two wait for each other.
+        for outcome in sorted(outcomes, key=lambda one: one.detection.id):
             values = _as_record(outcome, moment)
             done = session.execute(
                 update(Detection)
@@ -339,15 +373,15 @@ def _tell(session: Session, outcome: Outcome, values: dict[str, Any]) -> None:
         )
 
 
-def get(session: Session, tenant: str, detection_id: str) -> Detection:
-    """Return a tenant's detection.
+def get(session: Session, tenant: str, detection_id: str, *, lock: bool = False) -> Detection:
+    """Return a tenant's detection, kept from others until the transaction ends if asked for.
 
     Raises
     ------
     NotFoundError
         If there is none of this identifier, or it belongs to another tenant.
     """
-    detection = session.get(Detection, detection_id)
+    detection = session.get(Detection, detection_id, with_for_update=lock or None)
     if detection is None or detection.tenant != tenant:
         raise NotFoundError(f"no detection {detection_id}")
     return detection
@@ -411,7 +445,7 @@ def delete_audio(
         If it waits to be scored.
     """
     with database.write() as session:
-        detection = get(session, tenant, detection_id)
+        detection = get(session, tenant, detection_id, lock=True)
         if detection.status in WAITING:
             raise RequestError(
                 "it waits to be scored", hint="delete it afterwards", status=409, code="conflict"
@@ -419,6 +453,9 @@ def delete_audio(
         key = detection.audio_key
         if key is None:
             return detection
+        # Before the commit: should it fail, the record still says where the audio is. And before
+        # the event: whoever appends one keeps all others from it.
+        store.delete(key)
         detection.audio_key = None
         audit.append(
             session,
@@ -427,8 +464,6 @@ def delete_audio(
             subject=detection.id,
             data={"input_sha256": detection.sha256, "why": why},
         )
-        # Before the commit: should it fail, the record still says where the audio is.
-        store.delete(key)
     return detection
 
 
@@ -450,6 +485,7 @@ def as_dict(detection: Detection) -> dict[str, Any]:
         "batch_id": detection.batch_id,
         "metadata": detection.details,
         "action": detection.action,
+        "dry_run": bool(((detection.decided_by or {}).get("policy") or {}).get("dry_run")),
         "decided_by": detection.decided_by,
         "review": {"state": detection.review_state, "decision": detection.review_decision},
         "report": detection.report,
@@ -475,8 +511,30 @@ def canonical_details(text: str, max_bytes: int) -> dict[str, Any]:
         )
     try:
         details = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        # Whatever no answer could hold must not get in: lone surrogates, NaN, numbers without end.
+        json.dumps(details, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise RequestError("metadata is no JSON", name="metadata", status=422) from error
     if not isinstance(details, dict):
         raise RequestError("metadata is no JSON object", name="metadata", status=422)
+    if "\\u0000" in text or _depth(details) > MAX_DEPTH:
+        raise RequestError(
+            f"metadata is nested deeper than {MAX_DEPTH}, or holds a NUL",
+            name="metadata",
+            status=422,
+        )
     return details
+
+
+def _depth(value: Any) -> int:
+    """Return how deeply something is nested, level by level, so without recursion."""
+    depth, level = 0, [value]
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [
+            child
+            for one in level
+            if isinstance(one, (dict, list))
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth

@@ -143,7 +143,8 @@ def rotate(
         If there is no such key, or it is revoked.
     """
     old = session.get(ApiKey, key_id)
-    if old is None or old.revoked_at is not None:
+    expired = old is not None and old.expires_at is not None and old.expires_at <= now()
+    if old is None or old.revoked_at is not None or expired:
         raise NotFoundError(f"no valid key {key_id}")
     key, secret = create(
         session,

@@ -178,7 +178,7 @@ class Rules:
         return self._points[name]
 
     def _ladder(self, surface: Surface, policy: SurfacePolicy) -> list[tuple[float, Action]]:
-        """Return thresholds and actions, the strictest action first."""
+        """Return thresholds and actions, the strictest action and so the highest one first."""
         ladder = []
         for action, threshold in (
             (Action.BLOCK, policy.block_from),
@@ -189,6 +189,12 @@ class Rules:
                 threshold = self._point(threshold, surface).threshold
             if threshold is not None:
                 ladder.append((threshold, action))
+        if ladder != sorted(ladder, key=lambda step: -step[0]):
+            raise ConfigError(
+                "a stricter action has a lower threshold than a milder one",
+                name=f"surfaces.{surface}",
+                hint="let label_from <= review_from <= block_from",
+            )
         return ladder
 
     def decide(self, surface: Surface, report: Report) -> Decision:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from . import detections
-from .database import Database, Detection, new_id, now
+from .database import Database, Detection, ServiceState, new_id, now
 from .detections import SYSTEM, WAITING
 from .store import Store
 
@@ -22,12 +22,13 @@ INTERVAL_S = 600.0
 ORPHAN_AGE = timedelta(hours=1)
 """Younger audio may belong to a submission that is just being recorded."""
 
+_IDENTITY = "identity"
 _PAGE = 500
 
 
 def sweep(database: Database, store: Store) -> int:
     """Delete the audio of all detections whose retention has ended; returns how many."""
-    deleted = 0
+    deleted, last = 0, ""
     while True:
         with database.read() as session:
             due = session.execute(
@@ -36,24 +37,35 @@ def sweep(database: Database, store: Store) -> int:
                     Detection.retain_until < now(),
                     Detection.audio_key.is_not(None),
                     Detection.status.not_in(WAITING),
+                    Detection.id > last,
                 )
+                .order_by(Detection.id)
                 .limit(_PAGE)
             ).all()
         if not due:
             return deleted
         for detection_id, tenant in due:
-            detections.delete_audio(
-                database, store, tenant, detection_id, actor=SYSTEM, why="retention"
-            )
-            deleted += 1
+            last = detection_id
+            try:
+                detections.delete_audio(
+                    database, store, tenant, detection_id, actor=SYSTEM, why="retention"
+                )
+                deleted += 1
+            except Exception:  # one that cannot be deleted must not keep the others
+                logger.exception("the audio of %s could not be deleted", detection_id)
 
 
 def sweep_orphans(database: Database, store: Store) -> int:
     """Delete audio that no record speaks of; returns how many files.
 
     A service that is killed between taking a recording in and recording it leaves one behind.
+    Nothing is deleted in a store that is not marked as this database's: a service that was
+    started over the wrong one would take everything for left behind.
     """
     deleted = 0
+    if not store.belongs_to(_identity(database)):
+        logger.warning("the store is not marked as this database's; nothing in it is swept up")
+        return 0
     before = new_id("det", now() - ORPHAN_AGE)
     for keys in batched(store.keys(), _PAGE):
         named = {key.rpartition("/")[2]: key for key in keys}
@@ -64,6 +76,16 @@ def sweep_orphans(database: Database, store: Store) -> int:
             store.delete(named[name])
             deleted += 1
     return deleted
+
+
+def _identity(database: Database) -> str:
+    """Return what tells this database from all others; made when first asked for."""
+    with database.write() as session:
+        state = session.get(ServiceState, _IDENTITY)
+        if state is None:
+            state = ServiceState(key=_IDENTITY, value={"id": new_id("db")}, changed_at=now())
+            session.add(state)
+        return str(state.value["id"])
 
 
 def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -40,6 +40,10 @@ _ERRORS = {
 }
 
 
+class SandboxUnavailableError(Exception):
+    """No decoder can be started, as when there is no memory or no process to be had."""
+
+
 class Sandbox:
     """A pool of decoders; safe to use from several threads.
 
@@ -97,23 +101,39 @@ class Sandbox:
         ------
         AudioError
             As :func:`deepfake_audio.audio.decode` does, or because the decoder came to an end.
+        SandboxUnavailableError
+            If no decoder can be started.
         """
         decoder = self._idle.get()
         try:
             if decoder is None or decoder.worn:
                 if decoder is not None:
                     decoder.kill()
-                decoder = _Decoder(self._command)
+                decoder = None
+                decoder = self._start()
             return decoder.decode(path, name, self._limits)
         except _DecoderLostError as error:
             if decoder is not None:
                 decoder.kill()
                 decoder = None
             raise error.as_audio_error(name) from error
+        except DeepfakeAudioError:  # its answer
+            raise
+        except BaseException:  # out of step: what comes next could be read as something else
+            if decoder is not None:
+                decoder.kill()
+                decoder = None
+            raise
         finally:
             self._idle.put(decoder)
             if self._closed.is_set():
                 self.close()
+
+    def _start(self) -> _Decoder:
+        try:
+            return _Decoder(self._command)
+        except OSError as error:
+            raise SandboxUnavailableError(str(error)) from error
 
     def close(self) -> None:
         """End all decoders that are idle, and the others when they are done."""

@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ..errors import ConfigError
 
+_MARK = "belongs-to"
 _STALE_S = 3600
 """Uploads that nobody finishes are swept away after so many seconds."""
 
@@ -99,6 +100,8 @@ class Store:
         if self._local:
             path = Path(self._path(key))
             if not path.is_file():
+                if not Path(self._root).is_dir():
+                    raise StoreUnavailableError(f"{self._root} is not there")
                 raise FileNotFoundError(key)
             yield path
             return
@@ -127,10 +130,26 @@ class Store:
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(key))
 
+    def belongs_to(self, identity: str) -> bool:
+        """Tell whether this store is marked with an identity; an empty one is marked now."""
+        mark = self._path(_MARK)
+        try:
+            with self._fs.open(mark, "rb") as file:
+                return bool(file.read().decode() == identity)
+        except FileNotFoundError:
+            pass
+        if next(self.keys(), None) is not None:
+            return False
+        with self._fs.open(mark, "wb") as file:
+            file.write(identity.encode())
+        return True
+
     def keys(self) -> Iterator[str]:
         """Yield the keys of all recordings, in no particular order."""
         for path in self._fs.find(self._root):
-            yield path.removeprefix(f"{self._root}/")
+            key = path.removeprefix(f"{self._root}/")
+            if key != _MARK:
+                yield key
 
     def sweep(self, now_s: float) -> int:
         """Remove what interrupted uploads left behind; returns how many files."""

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ..audio import DecodedAudio
@@ -21,7 +22,7 @@ from .detections import MAX_ATTEMPTS, Outcome
 from .engine import Engine, Heard
 from .models import Models
 from .policy import Surface
-from .sandbox import Sandbox
+from .sandbox import Sandbox, SandboxUnavailableError
 from .store import Store, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -181,8 +182,9 @@ class Worker:
             return True
         except Exception as error:
             logger.exception("%s could not be decoded now; it goes back", detection.id)
-            # That the store is away is no fault of the recording.
-            self._give_back(detection, counts=not isinstance(error, StoreUnavailableError))
+            # That the store is away, or no decoder can be started, is no fault of the recording.
+            outage = isinstance(error, (StoreUnavailableError, SandboxUnavailableError))
+            self._give_back(detection, counts=not outage)
             self._stopped.wait(_PAUSE_S)
             return True
         self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
@@ -196,17 +198,20 @@ class Worker:
     def _audio(self, detection: Detection) -> DecodedAudio:
         if detection.attempts > MAX_ATTEMPTS:
             raise AudioError(
-                f"given up: it was begun {MAX_ATTEMPTS} times and the service ended each time",
+                f"given up: it was begun {MAX_ATTEMPTS} times and never finished",
                 name=detection.name,
                 hint="look at the service's log",
             )
-        try:
-            with self._store.local(detection.audio_key or "") as path:
-                return self._sandbox.decode(path, name=detection.name)
-        except FileNotFoundError as error:
-            raise CorruptAudioError(
-                "its audio is no longer in the store", name=detection.name, hint="submit it again"
-            ) from error
+        with ExitStack() as lent:
+            try:
+                path = lent.enter_context(self._store.local(detection.audio_key or ""))
+            except FileNotFoundError as error:
+                raise CorruptAudioError(
+                    "its audio is no longer in the store",
+                    name=detection.name,
+                    hint="submit it again",
+                ) from error
+            return self._sandbox.decode(path, name=detection.name)
 
     def _score(self) -> bool:
         first = self._decoded.get()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -114,6 +115,25 @@ def test_writers_at_the_same_moment_queue_up(database: Database) -> None:
 
     assert sorted(head.seq for head in heads) == list(range(1, 41))
     assert verify(database).ok
+
+
+def test_a_chain_that_grows_meanwhile_is_whole(database: Database) -> None:
+    for number in range(N):
+        append(database, number)
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            append(database, 0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [verify(database).fault for _ in range(40)]
+    finally:
+        over.set()
+        writer.join()
+    assert set(found) == {None}
 
 
 def test_an_event_that_is_undone_leaves_no_gap(database: Database) -> None:

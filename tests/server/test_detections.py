@@ -212,6 +212,57 @@ def test_a_batch_knows_when_it_is_finished(
     assert stranger.get(f"/v1/batches/{batch['id']}").status_code == 404
 
 
+def test_a_batch_is_accepted_as_a_whole_or_not_at_all(
+    service: RunningService, samples: Samples
+) -> None:
+    client = service.client("submit", "read")
+    content = samples["genuine_librivox_1"].read_bytes()
+
+    refused = client.post("/v1/batches", files=[("file", content), ("file", b"")])
+
+    assert refused.status_code == 422
+    assert client.get("/v1/detections").json()["detections"] == []
+    assert list(service.service.store.keys()) == []
+    keyed = client.post(
+        "/v1/batches", files=[("file", content)], headers={"Idempotency-Key": "one"}
+    )
+    assert keyed.status_code == 422
+
+
+def test_a_dry_run_is_told_beside_the_action(
+    make_settings: MakeSettings, samples: Samples, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("dry_run = true\n[surfaces.upload]\nreview_from = 0.0\n")
+    with running(make_settings(policy_file=policy)) as service:
+        client = service.client("submit", "read")
+        found = submit(client, samples["synthetic_espeak_1"], Prefer="wait=30").json()
+    assert (found["action"], found["dry_run"]) == ("review", True)
+    assert found["review"]["state"] is None
+
+
+def test_one_recording_that_cannot_be_deleted_keeps_no_other(
+    service: RunningService, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client("submit", "read")
+    ids = [submit(client, samples["genuine_librivox_1"]).json()["id"] for _ in range(4)]
+    for detection_id in ids:
+        wait_until_done(client, detection_id)
+    with service.database.write() as session:
+        session.execute(update(Detection).values(retain_until=now() - timedelta(seconds=1)))
+    store = service.service.store
+    delete = store.delete
+
+    def failing(key: str) -> None:
+        if key.endswith(ids[1]):
+            raise PermissionError(key)
+        delete(key)
+
+    monkeypatch.setattr(store, "delete", failing)
+    assert retention.sweep(service.database, store) == 3
+    assert client.get(f"/v1/detections/{ids[1]}").json()["audio"]["available"]
+
+
 def test_a_full_queue_says_come_again(make_settings: MakeSettings, samples: Samples) -> None:
     with running(make_settings(queue_limit=1)) as service:
         client = service.client("submit", "read")
@@ -238,7 +289,10 @@ def test_metadata_comes_back_as_it_was_given(service: RunningService, samples: S
 
     assert found["metadata"] == details
     assert found["name"] == "call 7"
-    for wrong in ("[1]", "{", "[" * 50_000, json.dumps({"a": "b" * 20_000})):
+    wrongs = ("[1]", "{", "[" * 50_000, json.dumps({"a": "b" * 20_000}))
+    hostile = ('{"a":"\\ud800"}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}')
+    deep = '{"a":' + "[" * 40 + "]" * 40 + "}"
+    for wrong in (*wrongs, *hostile, deep, '{"a":' + "9" * 5000 + "}"):
         answer = client.post("/v1/detections", files={"file": content}, data={"metadata": wrong})
         assert answer.status_code in (413, 422), wrong[:20]
     for field in ({"surface": "radio"}, {"colour": "red"}, {"retention_days": "nan"}):

@@ -247,6 +247,9 @@ def test_a_claim_that_passed_on_does_not_count(bare: tuple[Database, Store]) -> 
 def test_audio_that_no_record_speaks_of_is_swept_up(bare: tuple[Database, Store]) -> None:
     database, store = bare
     kept = accept(database, store)
+    store.delete(kept.audio_key)  # so that the store is empty when it is first looked at
+    retention.sweep_orphans(database, store)
+    kept = accept(database, store)
     old, young = new_id("det", now() - timedelta(hours=2)), new_id("det")
     for orphan in (old, young):  # as a kill between the two steps of accepting leaves them
         with store.upload() as path:
@@ -256,6 +259,43 @@ def test_audio_that_no_record_speaks_of_is_swept_up(bare: tuple[Database, Store]
     assert retention.sweep_orphans(database, store) == 1
 
     assert set(store.keys()) == {kept.audio_key, store.key("acme", young)}
+
+
+def test_nothing_is_swept_up_in_the_store_of_another_database(
+    bare: tuple[Database, Store], tmp_path: Path
+) -> None:
+    database, store = bare
+    accept(database, store)
+    assert retention.sweep_orphans(database, store) == 0  # an unmarked store is left alone ...
+    other_store = Store(str(tmp_path / "other"), tmp_path / "incoming")
+    assert other_store.belongs_to("somebody else")
+    old = other_store.key("acme", new_id("det", now() - timedelta(hours=2)))
+    with other_store.upload() as path:
+        path.write_bytes(b"x")
+        other_store.keep(path, old)
+
+    assert retention.sweep_orphans(database, other_store) == 0
+
+    assert list(other_store.keys()) == [old]
+
+
+def test_no_decoder_to_be_had_is_no_fault_of_the_recording(
+    service: RunningService, samples: Samples
+) -> None:
+    sandbox = service.service.sandbox
+    command = list(sandbox._command)
+    sandbox._command[0] = "/nonexistent/python"
+    client = service.client("submit", "read")
+    content = samples["genuine_librivox_1"].read_bytes()
+    found = client.post("/v1/detections", files={"file": content}).json()
+    time.sleep(3)
+    sandbox._command[:] = command
+    for _ in range(200):
+        state = client.get(f"/v1/detections/{found['id']}").json()["status"]
+        if state == "done":
+            break
+        time.sleep(0.05)
+    assert state == "done"
 
 
 def test_claims_are_taken_once_by_many(bare: tuple[Database, Store]) -> None:

@@ -105,6 +105,7 @@ def test_its_hash_is_of_what_it_says(tmp_path: Path) -> None:
         ("colour = 1", "colour"),
         ("[surfaces.radio]", "radio"),
         ("[surfaces.live]\nreview_from = 1.5", "review_from"),
+        ("[surfaces.live]\nreview_from = 0.9\nblock_from = 0.5", "stricter action"),
         ("[surfaces.live]\nalert_windows = 9\nalert_of = 3", "alert_windows"),
         ('[surfaces.live]\nreview_from = "strict"', "strict"),
         ('[surfaces.live]\noperating_point = "strict"', "strict"),

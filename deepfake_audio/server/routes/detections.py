@@ -23,7 +23,7 @@ from ..fetching import fetch
 from ..keys import Principal
 from ..policy import Surface
 from ..service import Service
-from ..uploads import Form, UploadedFile, UploadLimits, read_form
+from ..uploads import Form, UploadedFile, UploadLimits, display_name, read_form
 from .common import Reader, Reviewer, ServiceDep, Submitter
 
 router = APIRouter(prefix="/v1", tags=["detections"])
@@ -91,6 +91,10 @@ async def submit(request: Request, service: ServiceDep, principal: Submitter) ->
 async def submit_batch(request: Request, service: ServiceDep, principal: Submitter) -> JSONResponse:
     """Submit several recordings, each as a part ``file``, under one identifier."""
     settings = service.settings
+    if "idempotency-key" in request.headers:
+        raise RequestError(
+            "is for single recordings", name="Idempotency-Key", hint="leave it out", status=422
+        )
     await asyncio.to_thread(_check_room, service, 1)
     with ExitStack() as kept:
         form = await _read(request, service, kept, max_files=settings.max_batch_files)
@@ -100,13 +104,13 @@ async def submit_batch(request: Request, service: ServiceDep, principal: Submitt
             )
         await asyncio.to_thread(_check_room, service, len(form.files))
         batch_id = new_id("bat")
-        submitted = []
-        for upload in form.files:
-            submission = _submission(service, principal, form, upload, batch_id=batch_id)
-            detection, _ = await asyncio.to_thread(
-                detections.submit, service.database, service.store, submission
-            )
-            submitted.append(detection)
+        submissions = [  # all of them are looked at before any is accepted
+            _submission(service, principal, form, upload, batch_id=batch_id)
+            for upload in form.files
+        ]
+        submitted = await asyncio.to_thread(
+            detections.submit_all, service.database, service.store, submissions
+        )
     service.worker.wake()
     return JSONResponse(
         {"id": batch_id, "detections": [detections.as_dict(d) for d in submitted]},
@@ -318,7 +322,7 @@ def _submission(
         path=upload.path,
         sha256=upload.sha256,
         n_bytes=upload.n_bytes,
-        name=(form.fields.get("name") or upload.name)[:255],
+        name=display_name((form.fields.get("name") or upload.name).encode()),
         surface=surface,
         details=detections.canonical_details(
             form.fields.get("metadata", "{}"), settings.max_metadata_bytes
