@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepfake_audio._process import keep_freed_memory
+from deepfake_audio._process import prepare_for_batches
 from deepfake_audio.benchmarking import Comparison, bundled_speech, speech_clips, table, to_dict
 from deepfake_audio.cli.inputs import collect
 from deepfake_audio.config import Limits
@@ -37,7 +37,7 @@ def run(description: str, measure: Measure, arguments: Sequence[str] | None = No
     speech = collect(folders, recursive=True, limits=Limits()).sources
     if not speech:
         parser.error(f"no audio files in {', '.join(folders)}")
-    keep_freed_memory()  # as the commands do
+    prepare_for_batches()  # as the commands do
     try:
         detector = Detector.load(options.model, device=options.device)
         clips = speech_clips(speech, options.clips)

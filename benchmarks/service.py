@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepfake_audio._process import keep_freed_memory
+from deepfake_audio._process import prepare_for_batches
 from deepfake_audio.benchmarking import bundled_speech, speech_clips
 from deepfake_audio.cli.inputs import collect
 from deepfake_audio.config import Limits
@@ -143,7 +143,7 @@ def main() -> None:
     bodies = [body_of(clip) for clip in clips]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the service does
-    keep_freed_memory()
+    prepare_for_batches()
     detector = Detector.load(options.model, workers=threads)
     without_server(detector, clips[:100])  # warm-up
     before = without_server(detector, clips)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 import uvicorn
 
-from .._process import keep_freed_memory
+from .._process import prepare_for_batches
 from ..errors import ConfigError
 from .app import create_app
 from .patience import ImpatientProtocol
@@ -41,7 +41,7 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
-    keep_freed_memory()
+    prepare_for_batches()
     sock = listen(settings)
     host, port = sock.getsockname()[:2]
     server = make_server(Service(settings))

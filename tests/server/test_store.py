@@ -91,4 +91,4 @@ def test_the_service_over_a_bucket(
         assert bucket.find("clips/voice")
         client.delete(url).raise_for_status()
         bucket.invalidate_cache()
-        assert not bucket.find("clips/voice")
+        assert list(service.service.store.keys()) == []
