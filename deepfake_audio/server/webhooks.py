@@ -184,22 +184,21 @@ class Courier(threading.Thread):
     def _deliver(self, attempt: _Attempt) -> str | None:
         """Make one callback; returns what went wrong."""
         try:
-            with outbound.connect(TIMEOUT_S) as client:
-                answer = outbound.send(
-                    client,
-                    "POST",
-                    attempt.url,
-                    allow_private=self._allow_private,
-                    content=attempt.body,
-                    headers={
-                        "Content-Type": "application/json",
-                        SIGNATURE_HEADER: sign(self._secret, attempt.body, int(self._clock())),
-                    },
-                )
-                answer.close()
+            with outbound.exchange(
+                "POST",
+                attempt.url,
+                allow_private=self._allow_private,
+                seconds=TIMEOUT_S,
+                content=attempt.body,
+                headers={
+                    "Content-Type": "application/json",
+                    SIGNATURE_HEADER: sign(self._secret, attempt.body, int(self._clock())),
+                },
+            ) as answer:
+                status = answer.status_code
         except (OSError, httpx.HTTPError, ValueError) as error:
             return f"{type(error).__name__}: {error}"[:500]
-        return None if answer.is_success else f"HTTP status {answer.status_code}"
+        return None if 200 <= status < 300 else f"HTTP status {status}"
 
     def _settle(self, attempt: _Attempt, fault: str | None) -> None:
         with self._database.write() as session:

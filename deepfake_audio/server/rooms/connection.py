@@ -88,7 +88,9 @@ class Connection:
                 hint='send {"type": "auth", "key": "dfa_..."}',
                 code="unauthorized",
             )
-        principal = await asyncio.to_thread(self._principal, message.key)
+        principal = await asyncio.get_running_loop().run_in_executor(
+            self._service.door, self._principal, message.key
+        )
         if principal is None:
             raise RequestError("no valid API key", code="unauthorized")
         if not principal.may(Scope.SUBMIT):
