@@ -730,6 +730,26 @@ def test_the_record_waits_for_the_database(
         assert http.get(f"/v1/streams/{started['stream']}").json()["status"] == "closed"
 
 
+def test_a_record_that_cannot_be_written_holds_up_no_other(
+    rooms: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Client(rooms, rooms.key("submit")) for _ in range(2))
+    bad, good = first.start()["stream"], second.start()["stream"]
+    closed = records.closed
+
+    def choosy(database: Any, room_id: str, *rest: Any) -> None:
+        if room_id == bad:
+            raise ValueError("nothing that a database takes")
+        closed(database, room_id, *rest)
+
+    monkeypatch.setattr(records, "closed", choosy)
+    first.stop()
+    second.stop()
+    with rooms.client("read") as http:
+        assert http.get(f"/v1/streams/{good}").json()["status"] == "closed"
+        assert http.get(f"/v1/streams/{bad}").json()["status"] == "open"
+
+
 def test_a_room_that_cannot_be_recorded_does_not_open(
     rooms: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
