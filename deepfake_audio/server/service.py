@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from . import audit, migrations
 from .database import Database, now
 from .engine import Engine
+from .locality import LOOPBACK
 from .models import Models
 from .retention import Housekeeper
 from .rooms.hub import Hub
@@ -24,8 +25,6 @@ from .worker import Worker
 
 _DOORMEN = 4
 """Threads that check keys."""
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -431,6 +432,13 @@ def test_a_service_without_keys_is_not_for_other_sites(make_service: MakeService
     with make_service(insecure_local=True) as rooms:
         url = rooms.url.replace("http", "ws") + "/v1/streams"
         with connect(url, proxy=None, origin="https://evil.example") as other:
+            assert json.loads(other.recv(timeout=WAIT_S))["code"] == "forbidden"
+        port = int(rooms.url.rpartition(":")[2])
+        with connect(  # a name of theirs that leads here
+            f"ws://evil.example:{port}/v1/streams",
+            sock=socket.create_connection(("127.0.0.1", port)),
+            origin=f"http://evil.example:{port}",  # type: ignore[arg-type]
+        ) as other:
             assert json.loads(other.recv(timeout=WAIT_S))["code"] == "forbidden"
         with connect(url, proxy=None, origin=rooms.url) as page:  # type: ignore[arg-type]
             page.send('{"type": "start"}')
