@@ -12,12 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import DeepfakeAudioError
+from . import locality
 from .errors import RequestError
 from .patience import SmallBodies
 from .routes import dashboard, detections, models, operations, page, reviews, rooms
@@ -68,6 +69,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(dashboard.router)
     app.include_router(page.router)
     app.add_middleware(SmallBodies)
+    if service.settings.insecure_local:
+        app.add_middleware(_ThisMachine)
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)
     return app
@@ -143,6 +146,23 @@ def _handle_errors(app: FastAPI) -> None:
         return error_response(
             RequestError("something went wrong here", status=500, code="internal_error")
         )
+
+
+class _ThisMachine:
+    """Keeps pages of other sites away; rooms look for themselves, to say what is wrong."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            try:
+                locality.check(scope["method"], headers.get("host"), headers.get("origin"))
+            except RequestError as error:
+                app = error_response(error)
+        await app(scope, receive, send)
 
 
 class _SecurityHeaders:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,23 +33,20 @@ def fetch(url: str, path: Path, limits: UploadLimits, *, allow_private: bool) ->
     """
     outbound.check_url(url, allow_private=allow_private, name="url")
     writer = FileWriter(path, display_name(unquote(urlsplit(url).path).encode()))
-    end = time.monotonic() + limits.seconds
     try:
-        with outbound.connect(limits.seconds) as client:
-            answer = outbound.send(client, "GET", url, allow_private=allow_private)
-            try:
-                if not answer.is_success:
-                    raise _failed(f"HTTP status {answer.status_code}")
-                for block in answer.iter_raw(1 << 18):
-                    writer.n_bytes += len(block)
-                    if writer.n_bytes > limits.max_file_bytes:
-                        raise too_large(limits.max_file_bytes)
-                    if time.monotonic() > end:
-                        raise _failed(f"it takes longer than {limits.seconds:g} s")
-                    writer.write(block)
-            finally:
-                answer.close()
+        with outbound.exchange(
+            "GET", url, allow_private=allow_private, seconds=limits.seconds
+        ) as answer:
+            if not answer.is_success:
+                raise _failed(f"HTTP status {answer.status_code}")
+            for block in answer.iter_raw(1 << 18):
+                writer.n_bytes += len(block)
+                if writer.n_bytes > limits.max_file_bytes:
+                    raise too_large(limits.max_file_bytes)
+                writer.write(block)
         return writer.close()
+    except TimeoutError as error:
+        raise _failed(f"it takes longer than {limits.seconds:g} s") from error
     # What exactly is wrong inside a network is nothing to tell to the outside.
     except (OSError, httpx.HTTPError, ValueError) as error:
         if isinstance(error, RequestError):

@@ -7,11 +7,13 @@ import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import ConfigError
 from . import audit, migrations
 from .database import Database, now
 from .engine import Engine
+from .locality import LOOPBACK
 from .models import Models
 from .retention import Housekeeper
 from .rooms.hub import Hub
@@ -21,7 +23,8 @@ from .store import Store
 from .webhooks import Courier
 from .worker import Worker
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_DOORMEN = 4
+"""Threads that check keys."""
 
 
 class Service:
@@ -36,6 +39,9 @@ class Service:
     ----------
     models : Models
         The model in force and, perhaps, a candidate.
+    door : ThreadPoolExecutor
+        Checks keys, and does nothing else: uploads and fetched recordings keep the threads of
+        the event loop busy for as long as strangers like, and must not shut the others out.
 
     Raises
     ------
@@ -58,6 +64,7 @@ class Service:
         self.models = Models(settings, self.database)
         self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
         self.waiters = Waiters()
+        self.door = ThreadPoolExecutor(_DOORMEN, "deepfake_audio-door")
         self.courier = (
             Courier(
                 self.database,
@@ -102,6 +109,7 @@ class Service:
         if self.courier:
             self.courier.stop()
         self.sandbox.close()
+        self.door.shutdown()
         self.database.close()
 
     def _done(self, identifiers: Sequence[str]) -> None:

@@ -10,20 +10,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from . import audit, outbound
 from .database import Database, Delivery, new_id, now
 from .errors import NotFoundError
+
+logger = logging.getLogger(__name__)
 
 SIGNATURE_HEADER = "Deepfake-Audio-Signature"
 
@@ -96,13 +101,23 @@ def verify(secret: str, body: bytes, header: str, *, now_s: float | None = None)
 @dataclass(frozen=True)
 class _Attempt:
     id: str
+    tenant: str
     url: str
     body: bytes
     attempts: int
 
+    @property
+    def origin(self) -> str:
+        """How all addresses at the same target begin."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
 
-class Courier(threading.Thread):
-    """The thread that makes callbacks.
+
+class Courier:
+    """Makes callbacks, several at once: a slow target delays nobody but itself.
+
+    Of each target there is one in hand at most, and of each tenant not more than half of what can
+    be done at once.
 
     Parameters
     ----------
@@ -114,6 +129,8 @@ class Courier(threading.Thread):
         Whether private addresses may be called.
     delays_s : iterable of float
         See :data:`DELAYS_S`.
+    threads : int
+        Callbacks at once.
     """
 
     def __init__(
@@ -124,8 +141,8 @@ class Courier(threading.Thread):
         allow_private: bool = False,
         delays_s: Iterable[float] = DELAYS_S,
         clock: Callable[[], float] = time.time,
+        threads: int = 4,
     ) -> None:
-        super().__init__(name="deepfake_audio-courier", daemon=True)
         self._database = database
         self._secret = secret
         self._allow_private = allow_private
@@ -133,73 +150,106 @@ class Courier(threading.Thread):
         self._clock = clock
         self._wanted = threading.Event()
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._in_hand: list[_Attempt] = []
+        self._threads = [
+            threading.Thread(target=self._run, name=f"deepfake_audio-courier-{n}", daemon=True)
+            for n in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """There may be something to deliver."""
         self._wanted.set()
 
     def stop(self) -> None:
-        """Finish the callback in hand and end."""
+        """Finish the callbacks in hand and end."""
         self._stopped.set()
         self._wanted.set()
-        if self.is_alive():
-            self.join(TIMEOUT_S + 5)
+        end = time.monotonic() + TIMEOUT_S + 5
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - time.monotonic()))
 
-    def run(self) -> None:
-        """Deliver until stopped."""
+    def _run(self) -> None:
         while not self._stopped.is_set():
             self._wanted.clear()
             try:
                 busy = self.step()
             except Exception:  # such as a database that is being restarted
+                logger.exception("callbacks could not be made; trying again")
                 busy = False
             if not busy:
                 self._wanted.wait(_IDLE_S)
 
     def step(self) -> bool:
-        """Make the callbacks that are due; tells whether there were any."""
-        due = self._claim()
-        for attempt in due:
-            if self._stopped.is_set():
-                break
+        """Make one callback that is due; tells whether there was any."""
+        attempt = self._claim()
+        if attempt is None:
+            return False
+        try:
             self._settle(attempt, self._deliver(attempt))
-        return bool(due)
+        finally:
+            with self._lock:
+                self._in_hand.remove(attempt)
+        return True
 
-    def _claim(self) -> list[_Attempt]:
+    def _claim(self) -> _Attempt | None:
+        with self._lock:
+            with self._database.write() as session:
+                attempt = self._lease(session)
+            if attempt is not None:
+                self._in_hand.append(attempt)
+            return attempt
+
+    def _lease(self, session: Session) -> _Attempt | None:
         moment = now()
-        with self._database.write() as session:
-            due = session.scalars(
-                select(Delivery)
-                .where(Delivery.state == "pending", Delivery.next_at <= moment)
-                .order_by(Delivery.next_at)
-                .limit(5)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for delivery in due:
-                # Another courier leaves it alone for as long as an attempt can take.
-                delivery.next_at = moment + timedelta(seconds=_LEASE_S)
-                delivery.attempts += 1
-            return [_Attempt(d.id, d.url, json.dumps(d.payload).encode(), d.attempts) for d in due]
+        delivery = session.scalars(
+            select(Delivery)
+            .where(Delivery.state == "pending", Delivery.next_at <= moment, *self._passable())
+            .order_by(Delivery.next_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        ).first()
+        if delivery is None:
+            return None
+        # Another process leaves it alone for longer than an attempt can take.
+        delivery.next_at = moment + timedelta(seconds=_LEASE_S)
+        delivery.attempts += 1
+        body = json.dumps(delivery.payload).encode()
+        return _Attempt(delivery.id, delivery.tenant, delivery.url, body, delivery.attempts)
+
+    def _passable(self) -> list[ColumnElement[bool]]:
+        """Return what must hold of the next delivery, with those in hand being what they are."""
+        tenants = Counter(attempt.tenant for attempt in self._in_hand)
+        most = max(1, len(self._threads) // 2)
+        return [
+            Delivery.tenant.not_in([tenant for tenant, n in tenants.items() if n >= most]),
+            *(~Delivery.url.startswith(a.origin, autoescape=True) for a in self._in_hand),
+        ]
 
     def _deliver(self, attempt: _Attempt) -> str | None:
         """Make one callback; returns what went wrong."""
         try:
-            with outbound.connect(TIMEOUT_S) as client:
-                answer = outbound.send(
-                    client,
-                    "POST",
-                    attempt.url,
-                    allow_private=self._allow_private,
-                    content=attempt.body,
-                    headers={
-                        "Content-Type": "application/json",
-                        SIGNATURE_HEADER: sign(self._secret, attempt.body, int(self._clock())),
-                    },
-                )
-                answer.close()
+            with outbound.exchange(
+                "POST",
+                attempt.url,
+                allow_private=self._allow_private,
+                seconds=TIMEOUT_S,
+                content=attempt.body,
+                headers={
+                    "Content-Type": "application/json",
+                    SIGNATURE_HEADER: sign(self._secret, attempt.body, int(self._clock())),
+                },
+            ) as answer:
+                status = answer.status_code
         except (OSError, httpx.HTTPError, ValueError) as error:
             return f"{type(error).__name__}: {error}"[:500]
-        return None if answer.is_success else f"HTTP status {answer.status_code}"
+        return None if 200 <= status < 300 else f"HTTP status {status}"
 
     def _settle(self, attempt: _Attempt, fault: str | None) -> None:
         with self._database.write() as session:

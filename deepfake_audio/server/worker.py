@@ -217,7 +217,7 @@ class Worker:
         first = self._decoded.get()
         if first is None:
             return False
-        engine = self._models.live
+        engine, candidate = self._models.both()
         group = [first]
         windows = engine.scorer.n_windows(first.audio.samples)
         over = False
@@ -232,14 +232,13 @@ class Worker:
                 group.append(further)
                 windows += engine.scorer.n_windows(further.audio.samples)
         counted = self._record(_scored(engine, group))
-        self._shadow(engine, [item for item in group if item.detection.id in counted])
+        if candidate is not None:
+            heard = [item for item in group if item.detection.id in counted]
+            self._shadow(engine, candidate, heard)
         return not over
 
-    def _shadow(self, live: Engine, group: Sequence[_Decoded]) -> None:
-        """Let the candidate hear what the live model has decided on; nobody waits for it."""
-        candidate = self._models.candidate
-        if candidate is None or candidate is live or not group:
-            return
+    def _shadow(self, live: Engine, candidate: Engine, group: Sequence[_Decoded]) -> None:
+        """Let the candidate hear what the live model has decided on, after that is recorded."""
         try:
             detections.shadow(self._database, live.model.sha256, _scored(candidate, group))
         except Exception:

@@ -146,6 +146,30 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return cluster.create(f"{tmp_path.name}-{time.time_ns()}"[-60:])
 
 
+@contextlib.contextmanager
+def dripping(head: bytes = b"") -> Iterator[str]:
+    """Somebody's server that says one thing, and then a byte now and then without an end."""
+    over = threading.Event()
+
+    def drip(line: socket.socket) -> None:
+        with line, contextlib.suppress(OSError):  # until somebody hangs up
+            line.sendall(head)
+            while not over.wait(0.05):
+                line.sendall(b"x")
+
+    def accept(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed below
+            while True:
+                threading.Thread(target=drip, args=sock.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        threading.Thread(target=accept, args=(sock,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
+        finally:
+            over.set()
+
+
 MakeSettings = Callable[..., Settings]
 
 

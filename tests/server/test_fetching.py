@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from deepfake_audio.server import outbound
 
-from .conftest import MakeSettings, RunningService, running
+from .conftest import MakeSettings, RunningService, dripping, running
 from .test_webhooks import FORBIDDEN
 
 Samples = dict[str, Path]
@@ -92,3 +94,41 @@ def test_nothing_inside_is_asked(
         status, found = fetch(service, site.replace("127.0.0.1", "rebinding.example.com"))
         assert status == 422
         assert found["error"]["code"] == "fetch_failed"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",  # not even a status
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",  # cut, it looks whole
+    ],
+)
+def test_a_server_that_drips_is_cut_off(head: bytes) -> None:
+    began = time.monotonic()
+    with (
+        dripping(head) as url,
+        pytest.raises(TimeoutError),
+        outbound.exchange("GET", url, allow_private=True, seconds=0.5) as answer,
+    ):
+        answer.read()
+    assert time.monotonic() - began < 3
+
+
+def test_slow_servers_keep_nobody_out(make_settings: MakeSettings) -> None:
+    settings = make_settings(url_input=True, url_allow_private=True, upload_s=3)
+    with (
+        running(settings) as service,
+        dripping(b"HTTP/1.1 200 OK\r\nX-Long: ") as url,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        slow = [clients.submit(fetch, service, url) for _ in range(8)]
+        client = service.client("read")
+        time.sleep(1)
+        began = time.monotonic()
+        assert client.get("/v1/me").status_code == 200
+        assert time.monotonic() - began < 1
+        status, found = slow[0].result()
+        assert (status, found["error"]["code"]) == (422, "fetch_failed")
+        assert "longer than 3 s" in found["error"]["message"]

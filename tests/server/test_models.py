@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,42 @@ def test_another_process_follows_a_promotion(make_settings: MakeSettings) -> Non
         other.service.models.refresh()
         assert other.service.engine.model == one.service.engine.model
         assert other.service.engine.model.name == "unittest"
+
+
+def test_two_who_promote_at_once_do_not_undo_each_other(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(candidate_model="unittest")
+    with running(settings) as one, running(settings) as other:
+        wanted = one.client("read").get("/v1/models").json()["candidate"]["model"]["sha256"]
+        clients = [service.client("admin") for service in (one, other) for _ in range(4)]
+        with ThreadPoolExecutor(len(clients)) as people:
+            answers = list(
+                people.map(
+                    lambda client: client.post("/v1/models/promote", params={"sha256": wanted}),
+                    clients,
+                )
+            )
+        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
+        for service in (one, other):
+            service.service.models.refresh()
+            assert service.service.engine.model.sha256 == wanted
+        with one.database.read() as session:
+            kinds = [event.kind for event in audit.events(session)]
+        assert kinds.count("model.promoted") == 1
+    caplog.clear()
+    with running(settings):
+        assert "unittest is live" in caplog.text
+        assert "not tiny" in caplog.text
+
+
+def test_a_promotion_sees_what_another_process_did(make_settings: MakeSettings) -> None:
+    settings = make_settings(candidate_model="unittest")
+    with running(settings) as one, running(settings) as other:
+        one.service.models.promote("somebody")
+        other.service.models.promote("somebody else")  # before it has looked: takes it back
+        one.service.models.refresh()
+        assert {s.service.engine.model.name for s in (one, other)} == {"tiny"}
 
 
 def test_without_a_candidate_there_is_nothing_to_promote(service: RunningService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -432,6 +433,13 @@ def test_a_service_without_keys_is_not_for_other_sites(make_service: MakeService
         url = rooms.url.replace("http", "ws") + "/v1/streams"
         with connect(url, proxy=None, origin="https://evil.example") as other:
             assert json.loads(other.recv(timeout=WAIT_S))["code"] == "forbidden"
+        port = int(rooms.url.rpartition(":")[2])
+        with connect(  # a name of theirs that leads here
+            f"ws://evil.example:{port}/v1/streams",
+            sock=socket.create_connection(("127.0.0.1", port)),
+            origin=f"http://evil.example:{port}",  # type: ignore[arg-type]
+        ) as other:
+            assert json.loads(other.recv(timeout=WAIT_S))["code"] == "forbidden"
         with connect(url, proxy=None, origin=rooms.url) as page:  # type: ignore[arg-type]
             page.send('{"type": "start"}')
             assert json.loads(page.recv(timeout=WAIT_S))["type"] == "started"
@@ -728,6 +736,26 @@ def test_the_record_waits_for_the_database(
     client.stop()  # said only once it is recorded
     with rooms.client("read") as http:
         assert http.get(f"/v1/streams/{started['stream']}").json()["status"] == "closed"
+
+
+def test_a_record_that_cannot_be_written_holds_up_no_other(
+    rooms: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Client(rooms, rooms.key("submit")) for _ in range(2))
+    bad, good = first.start()["stream"], second.start()["stream"]
+    closed = records.closed
+
+    def choosy(database: Any, room_id: str, *rest: Any) -> None:
+        if room_id == bad:
+            raise ValueError("nothing that a database takes")
+        closed(database, room_id, *rest)
+
+    monkeypatch.setattr(records, "closed", choosy)
+    first.stop()
+    second.stop()
+    with rooms.client("read") as http:
+        assert http.get(f"/v1/streams/{good}").json()["status"] == "closed"
+        assert http.get(f"/v1/streams/{bad}").json()["status"] == "open"
 
 
 def test_a_room_that_cannot_be_recorded_does_not_open(

@@ -133,6 +133,36 @@ def test_insecure_local_stays_on_this_machine(make_settings: MakeSettings) -> No
         Service(make_settings(insecure_local=True, host="0.0.0.0"))
 
 
+def test_insecure_local_is_not_for_pages_of_other_sites(make_settings: MakeSettings) -> None:
+    with running(make_settings(insecure_local=True)) as service:
+        port = httpx.URL(service.url).port
+
+        def ask(method: str, host: str, origin: str | None = None) -> int:
+            headers = {"Host": host} | ({"Origin": origin} if origin else {})
+            answer = httpx.request(method, f"{service.url}/v1/models/promote", headers=headers)
+            if answer.status_code == 403:
+                assert answer.json()["error"]["code"] == "forbidden"
+                assert answer.headers["X-Frame-Options"] == "DENY"
+            return answer.status_code
+
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST"):
+            assert ask("POST", host) == 409, host  # let in, and there is no candidate
+            assert ask("POST", host, f"http://{host}") == 409, host
+            assert ask("GET", host, "https://evil.example") == 405, host
+            for origin in ("https://evil.example", "null", "http://localhost:1", "http://["):
+                assert ask("POST", host, origin) == 403, (host, origin)
+        for host in (
+            "evil.example",
+            f"evil.example:{port}",
+            "127.0.0.1.evil.example",
+            "",
+            "[",
+            "@",
+        ):
+            assert ask("GET", host) == 403, host
+            assert ask("POST", host, f"http://{host}") == 403, host
+
+
 def test_too_large_is_refused_while_it_comes(make_settings: MakeSettings, samples: Samples) -> None:
     with running(make_settings(max_upload_bytes=100_000)) as service:
         client = service.client("submit", "read")

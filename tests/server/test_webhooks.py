@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -18,7 +19,7 @@ from deepfake_audio.server.database import Database, Delivery
 from deepfake_audio.server.errors import RequestError
 from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
 
-from .conftest import MakeSettings, running
+from .conftest import MakeSettings, dripping, running
 
 SECRET = "a secret"
 
@@ -97,10 +98,10 @@ def database(database_url: str) -> Iterator[Database]:
     found.close()
 
 
-def enqueue(database: Database, url: str) -> str:
+def enqueue(database: Database, url: str, tenant: str = "acme") -> str:
     with database.write() as session:
         return webhooks.enqueue(
-            session, tenant="acme", subject="det_1", url=url, event="e", body={"n": 1}
+            session, tenant=tenant, subject="det_1", url=url, event="e", body={"n": 1}
         ).id
 
 
@@ -191,6 +192,40 @@ def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
     assert courier.step()
     assert not courier.step()
     assert len(receiver.received) == 1
+
+
+def test_a_target_that_drips_delays_nobody(database: Database, receiver: Receiver) -> None:
+    courier = Courier(database, SECRET, allow_private=True)
+    with contextlib.ExitStack() as slow:
+        for _ in range(6):
+            url = slow.enter_context(dripping(b"HTTP/1.1 200 OK\r\nX-Long: "))
+            for _ in range(3):
+                enqueue(database, url)
+        enqueue(database, receiver.url, tenant="other")
+        courier.start()
+        deadline = time.monotonic() + 3
+        while not receiver.received and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert receiver.received
+        in_hand = [attempt.origin for attempt in courier._in_hand if attempt.tenant == "acme"]
+        assert len(in_hand) == len(set(in_hand)) == 2
+    courier.stop()
+
+
+def test_a_target_that_drips_is_cut_off(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.5)
+    courier = Courier(database, SECRET, allow_private=True)
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Long: ") as url:
+        delivery_id = enqueue(database, url)
+        began = time.monotonic()
+        assert courier.step()
+        assert time.monotonic() - began < 3
+    found = state(database, delivery_id)
+    assert found.state == "pending"
+    assert "took too long" in (found.last_error or "")
+    assert not courier._in_hand
 
 
 @pytest.mark.parametrize("url", FORBIDDEN)

@@ -8,13 +8,12 @@ import json
 import logging
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...errors import DeepfakeAudioError
 from ...report import printable
-from .. import detections, keys, outbound
+from .. import detections, keys, locality, outbound
 from ..errors import RequestError
 from ..keys import Principal, Scope
 from ..policy import Surface
@@ -79,7 +78,8 @@ class Connection:
 
     async def _authenticate(self) -> Principal:
         if self._service.settings.insecure_local:
-            self._check_origin()
+            headers = self._socket.headers
+            locality.check("CONNECT", headers.get("host"), headers.get("origin"))
             return keys.LOCAL
         message = await self._control()
         if not isinstance(message, Auth):
@@ -88,20 +88,14 @@ class Connection:
                 hint='send {"type": "auth", "key": "dfa_..."}',
                 code="unauthorized",
             )
-        principal = await asyncio.to_thread(self._principal, message.key)
+        principal = await asyncio.get_running_loop().run_in_executor(
+            self._service.door, self._principal, message.key
+        )
         if principal is None:
             raise RequestError("no valid API key", code="unauthorized")
         if not principal.may(Scope.SUBMIT):
             raise RequestError(f"this key does not have the scope {Scope.SUBMIT}", code="forbidden")
         return principal
-
-    def _check_origin(self) -> None:
-        """Keep pages of other sites away from a service without keys: browsers let them try."""
-        origin = self._socket.headers.get("origin")
-        if origin and urlsplit(origin).netloc != self._socket.headers.get("host"):
-            raise RequestError(
-                "a page of another site, and no key", hint="use keys", code="forbidden"
-            )
 
     def _principal(self, secret: str) -> Principal | None:
         with self._service.database.read() as session:

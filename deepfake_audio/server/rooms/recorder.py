@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+
 from ..database import Database
 
 logger = logging.getLogger(__name__)
@@ -15,9 +17,14 @@ logger = logging.getLogger(__name__)
 _PAUSE_S = 0.5
 """Before another attempt, as when the database is being restarted."""
 
+_AWAY = (OperationalError, InterfaceError, TimeoutError)
+"""What passes; anything else is wrong with the record itself, and would be so again."""
+
 
 class Recorder:
     """Writes what it is given, in order, however long the database is away.
+
+    A record that cannot be written at all is logged and left out, so that it holds up no other.
 
     Parameters
     ----------
@@ -56,11 +63,15 @@ class Recorder:
             try:
                 record(self._database, *arguments)
                 break
-            except Exception:
+            except _AWAY:
                 logger.exception("a room could not be recorded; trying again")
                 if self._stopping.wait(_PAUSE_S):
                     self._given_up += 1
                     return
+            except Exception:
+                logger.exception("a room cannot be recorded; its record is left out")
+                self._given_up += 1  # whoever starts next closes the room in the database
+                break
         if then is not None:
             then()
         self._on_record()

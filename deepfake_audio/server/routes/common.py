@@ -54,7 +54,10 @@ def requires(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Principal]
 
     async def check(request: Request) -> Principal:
         authorization = request.headers.get("authorization", "")
-        principal = await asyncio.to_thread(principal_of, service_of(request), authorization)
+        service = service_of(request)
+        principal = await asyncio.get_running_loop().run_in_executor(
+            service.door, principal_of, service, authorization
+        )
         if not principal.may(scope):
             raise RequestError(
                 f"this key does not have the scope {scope}", status=403, code="forbidden"

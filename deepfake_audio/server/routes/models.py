@@ -22,14 +22,14 @@ def show(service: ServiceDep, principal: Reader) -> dict[str, Any]:
 
 
 @router.post("/promote")
-def promote(service: ServiceDep, principal: Admin) -> dict[str, Any]:
-    """Let the candidate decide from now on; once more to take it back."""
-    service.models.promote(principal.id)
+def promote(service: ServiceDep, principal: Admin, sha256: str | None = None) -> dict[str, Any]:
+    """Let the candidate decide from now on, if it is the one named; once more to take it back."""
+    service.models.promote(principal.id, sha256)
     return _state(service, principal)
 
 
 def _state(service: Service, principal: Principal) -> dict[str, Any]:
-    live, candidate = service.models.live, service.models.candidate
+    live, candidate = service.models.both()
     if candidate is None:
         return {"live": live.identity(), "candidate": None, "comparison": None}
     with service.database.read() as session:
