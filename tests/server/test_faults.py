@@ -65,9 +65,7 @@ def check_record(database: Database, accepted: set[str]) -> None:
     with database.read() as session:
         assert audit.verify(session).ok
         found = list(session.scalars(select(Detection)))
-        events = Counter(
-            session.execute(select(AuditEvent.kind, AuditEvent.subject)).tuples().all()
-        )
+        events = Counter(map(tuple, session.execute(select(AuditEvent.kind, AuditEvent.subject))))
     assert accepted <= {detection.id for detection in found}
     for detection in found:
         assert detection.status == "done", detection.status
