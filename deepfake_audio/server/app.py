@@ -95,24 +95,12 @@ def _handle_errors(app: FastAPI) -> None:
         return error_response(RequestError(str(error.detail), status=error.status_code, code=code))
 
     @app.exception_handler(OperationalError)
-    async def database(request: Request, error: OperationalError) -> JSONResponse:
-        logger.error("the database does not answer: %s", error.orig)
-        return error_response(
-            RequestError(
-                "the database does not answer",
-                hint="come again",
-                status=503,
-                code="unavailable",
-                retry_after_s=2,
-            )
-        )
-
     @app.exception_handler(PoolTimeoutError)
-    async def busy(request: Request, error: PoolTimeoutError) -> JSONResponse:
-        logger.error("all connections to the database are taken")
+    async def database(request: Request, error: Exception) -> JSONResponse:
+        logger.error("the database does not answer: %s", error)
         return error_response(
             RequestError(
-                "too much at a time",
+                "the database does not answer, or is asked too much",
                 hint="come again",
                 status=503,
                 code="unavailable",
@@ -123,7 +111,13 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(DataError)
     @app.exception_handler(OverflowError)
     async def unfit(request: Request, error: Exception) -> JSONResponse:
-        return error_response(RequestError("a value that cannot be looked for", status=422))
+        return error_response(
+            RequestError(
+                "holds a value that no record can have",
+                hint="leave out NUL and far dates",
+                status=422,
+            )
+        )
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> JSONResponse:

@@ -514,9 +514,16 @@ def canonical_details(text: str, max_bytes: int) -> dict[str, Any]:
         # Whatever no answer could hold must not get in: lone surrogates, NaN, numbers without end.
         json.dumps(details, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise RequestError("metadata is no JSON", name="metadata", status=422) from error
+        raise RequestError(
+            "metadata is no JSON", name="metadata", hint="give an object", status=422
+        ) from error
     if not isinstance(details, dict):
-        raise RequestError("metadata is no JSON object", name="metadata", status=422)
+        raise RequestError(
+            "metadata is no JSON object",
+            name="metadata",
+            hint="give an object",
+            status=422,
+        )
     if "\\u0000" in text or _depth(details) > MAX_DEPTH:
         raise RequestError(
             f"metadata is nested deeper than {MAX_DEPTH}, or holds a NUL",

@@ -112,11 +112,17 @@ async def read_form(request: Request, store: Store, limits: UploadLimits, kept: 
             code="upload_too_slow",
         ) from error
     except MultipartParseError as error:
-        raise RequestError("the multipart body is malformed", status=400) from error
+        raise RequestError(
+            "the multipart body is malformed", hint="let a library write it", status=400
+        ) from error
     except ClientDisconnect as error:
-        raise RequestError("the upload broke off", status=400, code="upload_incomplete") from error
+        raise RequestError(
+            "the upload broke off", hint="send it again", status=400, code="upload_incomplete"
+        ) from error
     if not receiver.ended:
-        raise RequestError("the upload broke off", status=400, code="upload_incomplete")
+        raise RequestError(
+            "the upload broke off", hint="send it again", status=400, code="upload_incomplete"
+        )
     return receiver.form
 
 
