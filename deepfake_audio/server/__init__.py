@@ -2,6 +2,7 @@
 
 Needs the extra ``server``. Read in the order of the imports: ``settings`` and ``policy`` say what
 is wanted; ``database``, ``audit``, ``keys`` and ``store`` keep it; ``sandbox`` and ``engine`` turn
-audio into reports; ``detections`` and ``worker`` carry a submission from the door to the decision;
-``uploads`` and ``api`` are the door, and ``app`` puts all of it together.
+audio into reports; ``detections``, ``claims`` and ``worker`` carry a submission to its decision,
+``reviews`` to people; ``rooms`` listens live; ``uploads`` and ``routes`` are the door,
+and ``app`` puts all of it together.
 """

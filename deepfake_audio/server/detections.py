@@ -1,4 +1,4 @@
-"""A submission from its acceptance to its record: accepted once, scored once, never lost.
+"""Submissions: accepted once, found again, their audio deleted when its time is over.
 
 Everything that happens to one is in the same transaction as the audit event that tells of it.
 """
@@ -7,25 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ..errors import DeepfakeAudioError
-from ..report import Report
-from . import audit, webhooks
-from .database import Database, Detection, ShadowScore, new_id, now
+from . import audit
+from .database import Database, Detection, new_id, now
 from .errors import NotFoundError, RequestError
-from .policy import Decision
 from .store import Store
-
-MAX_ATTEMPTS = 3
-"""A recording that was begun so often and never finished is given up."""
 
 MAX_DEPTH = 32
 """Of a submission's metadata."""
@@ -71,17 +65,6 @@ class Submission:
     callback_url: str | None = None
     idempotency_key: str | None = None
     batch_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a claimed recording: a report and a decision, or an error."""
-
-    detection: Detection
-    identity: dict[str, Any] = field(default_factory=dict)
-    report: Report | None = None
-    decision: Decision | None = None
-    error: DeepfakeAudioError | None = None
 
 
 def submit(database: Database, store: Store, submission: Submission) -> tuple[Detection, bool]:
@@ -195,182 +178,6 @@ def n_waiting(session: Session) -> int:
         select(func.count()).select_from(Detection).where(Detection.status.in_(WAITING))
     )
     return counted or 0
-
-
-def claim(database: Database, count: int, lease_s: float) -> list[Detection]:
-    """Take up to ``count`` submissions, the oldest first, for ``lease_s`` seconds.
-
-    Also takes those whose worker has said nothing for longer than its lease.
-    """
-    moment = now()
-    free = or_(
-        Detection.status == "queued",
-        (Detection.status == "processing") & (Detection.claimed_until < moment),
-    )
-    with database.write() as session:
-        taken = session.scalars(
-            select(Detection)
-            .where(free)
-            .order_by(Detection.id)
-            .limit(count)
-            .with_for_update(skip_locked=True)
-        ).all()
-        token = new_id("claim")
-        for detection in taken:
-            detection.status = "processing"
-            detection.claim = token
-            detection.claimed_until = moment + timedelta(seconds=lease_s)
-            detection.attempts += 1
-        return list(taken)
-
-
-def renew(database: Database, claims: Sequence[str], lease_s: float) -> None:
-    """Tell that the worker of these claims is alive."""
-    if not claims:
-        return
-    with database.write() as session:
-        # Rows that are just being recorded need no renewal.
-        held = session.scalars(
-            select(Detection.id)
-            .where(Detection.claim.in_(claims), Detection.status == "processing")
-            .order_by(Detection.id)
-            .with_for_update(skip_locked=True)
-        ).all()
-        session.execute(
-            update(Detection)
-            .where(Detection.id.in_(held))
-            .values(claimed_until=now() + timedelta(seconds=lease_s))
-        )
-
-
-def release(database: Database, claimed: Sequence[Detection], *, counts: bool = False) -> None:
-    """Give back what was claimed, as when a worker stops.
-
-    Parameters
-    ----------
-    database : Database
-        Where it waits.
-    claimed : sequence of Detection
-        As :func:`claim` gave them.
-    counts : bool
-        Whether it was an attempt, of which there are :data:`MAX_ATTEMPTS`.
-    """
-    if not claimed:
-        return
-    with database.write() as session:
-        for detection in claimed:
-            session.execute(
-                update(Detection)
-                .where(Detection.id == detection.id, Detection.claim == detection.claim)
-                .values(
-                    status="queued",
-                    claim=None,
-                    claimed_until=None,
-                    attempts=Detection.attempts - (0 if counts else 1),
-                )
-            )
-
-
-def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
-    """Record outcomes, all in one transaction; returns the identifiers of those that counted.
-
-    An outcome whose claim has passed to another worker does not count: that one records it.
-    """
-    counted = []
-    moment = now()
-    with database.write() as session:
-        # In order of identifiers, as all who lock several rows do: no two wait for each other.
-        for outcome in sorted(outcomes, key=lambda one: one.detection.id):
-            values = _as_record(outcome, moment)
-            done = session.execute(
-                update(Detection)
-                .where(
-                    Detection.id == outcome.detection.id,
-                    Detection.claim == outcome.detection.claim,
-                    Detection.status == "processing",
-                )
-                .values(**values)
-                .execution_options(synchronize_session=False)
-            )
-            if getattr(done, "rowcount", 0) != 1:
-                continue
-            counted.append(outcome.detection.id)
-            _tell(session, outcome, values)
-    return counted
-
-
-def shadow(database: Database, live_sha256: str, outcomes: Sequence[Outcome]) -> None:
-    """Keep what a candidate model said of recordings that the live one has decided on."""
-    with database.write() as session:
-        for outcome in outcomes:
-            report, decision = outcome.report, outcome.decision
-            if report is None or decision is None:
-                continue
-            session.merge(
-                ShadowScore(
-                    detection_id=outcome.detection.id,
-                    model_sha256=report.model.sha256,
-                    live_sha256=live_sha256,
-                    llr_synthetic=report.llr_synthetic,
-                    p_synthetic=report.p_synthetic,
-                    verdict=report.verdict.value,
-                    action=decision.action.value,
-                )
-            )
-
-
-def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
-    """Return the columns that an outcome sets."""
-    values: dict[str, Any] = {
-        "finished_at": moment,
-        "claim": None,
-        "claimed_until": None,
-        "decided_by": outcome.identity,
-    }
-    if outcome.error is not None:
-        error = outcome.error
-        return {
-            **values,
-            "status": "failed",
-            "error": {"code": error.code, "message": error.message, "hint": error.hint},
-        }
-    assert outcome.report is not None
-    assert outcome.decision is not None
-    report = outcome.report
-    return {
-        **values,
-        "status": "done",
-        "report": report.to_dict(),
-        "verdict": report.verdict.value,
-        "p_synthetic": report.p_synthetic,
-        "novelty": report.novelty,
-        "action": outcome.decision.action.value,
-        "review_state": "open" if outcome.decision.needs_review else None,
-    }
-
-
-def _tell(session: Session, outcome: Outcome, values: dict[str, Any]) -> None:
-    """Write the audit event of an outcome, and the callback if one is wanted."""
-    detection = outcome.detection
-    data: dict[str, Any] = {"input_sha256": detection.sha256, **outcome.identity}
-    if outcome.error is not None:
-        data["error"] = outcome.error.code
-    else:
-        data |= {key: values[key] for key in ("verdict", "p_synthetic", "action")}
-        data["report_sha256"] = audit.fingerprint(values["report"])
-    kind = "detection.failed" if outcome.error is not None else "detection.scored"
-    audit.append(session, actor=SYSTEM, kind=kind, subject=detection.id, data=data)
-    if detection.callback_url:
-        done = session.get_one(Detection, detection.id)
-        session.refresh(done)
-        webhooks.enqueue(
-            session,
-            tenant=detection.tenant,
-            subject=detection.id,
-            url=detection.callback_url,
-            event=kind,
-            body=as_dict(done),
-        )
 
 
 def get(session: Session, tenant: str, detection_id: str, *, lock: bool = False) -> Detection:

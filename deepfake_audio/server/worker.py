@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ..audio import DecodedAudio
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
-from . import detections
+from . import claims
+from .claims import MAX_ATTEMPTS, Outcome
 from .database import Database, Detection
-from .detections import MAX_ATTEMPTS, Outcome
 from .engine import Engine, Heard
 from .models import Models
 from .policy import Surface
@@ -130,7 +130,7 @@ class Worker:
         for thread in self._scorers:
             thread.join()
         self._keeper.join()
-        detections.release(self._database, left)
+        claims.release(self._database, left)
 
     def _run(self, serve: Callable[[], bool]) -> None:
         """Do something again and again, until it says that it is over."""
@@ -150,7 +150,7 @@ class Worker:
         self._wanted.clear()
         # No more than the decoders will soon be at: the rest is for other workers.
         room = CLAIM_AT_A_TIME - self._claimed.qsize()
-        taken = detections.claim(self._database, room, self._lease_s) if room > 0 else []
+        taken = claims.claim(self._database, room, self._lease_s) if room > 0 else []
         with self._lock:
             self._in_hand.update({d.id: d.claim or "" for d in taken})
         for detection in taken:
@@ -164,8 +164,8 @@ class Worker:
         if self._stopped.wait(min(self._lease_s / 4, _REFRESH_S)):
             return False
         with self._lock:
-            claims = sorted(set(self._in_hand.values()))
-        detections.renew(self._database, claims, self._lease_s)
+            held = sorted(set(self._in_hand.values()))
+        claims.renew(self._database, held, self._lease_s)
         self._models.refresh()
         return True
 
@@ -193,7 +193,7 @@ class Worker:
     def _give_back(self, detection: Detection, *, counts: bool) -> None:
         with self._lock:  # should the database be away, too, the claim runs out
             self._in_hand.pop(detection.id, None)
-        detections.release(self._database, [detection], counts=counts)
+        claims.release(self._database, [detection], counts=counts)
 
     def _audio(self, detection: Detection) -> DecodedAudio:
         if detection.attempts > MAX_ATTEMPTS:
@@ -240,7 +240,7 @@ class Worker:
     def _shadow(self, live: Engine, candidate: Engine, group: Sequence[_Decoded]) -> None:
         """Let the candidate hear what the live model has decided on, after that is recorded."""
         try:
-            detections.shadow(self._database, live.model.sha256, _scored(candidate, group))
+            claims.shadow(self._database, live.model.sha256, _scored(candidate, group))
         except Exception:
             logger.exception("what the candidate said could not be kept")
 
@@ -248,7 +248,7 @@ class Worker:
         """Record outcomes, however long the database is away; returns those that counted."""
         while True:
             try:
-                counted = detections.finish(self._database, outcomes)
+                counted = claims.finish(self._database, outcomes)
                 break
             except Exception:
                 logger.exception("outcomes could not be recorded; trying again")

@@ -20,9 +20,10 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from deepfake_audio.server import audit, detections, migrations, retention
+from deepfake_audio.server import audit, claims, detections, migrations, retention
+from deepfake_audio.server.claims import Outcome
 from deepfake_audio.server.database import AuditEvent, Database, Detection, new_id, now
-from deepfake_audio.server.detections import Outcome, Submission
+from deepfake_audio.server.detections import Submission
 from deepfake_audio.server.store import Store
 
 from .conftest import MakeSettings, Postgres, RunningService, running
@@ -88,6 +89,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 def test_kill_9_in_the_middle_of_submissions(tmp_path: Path, samples: Samples) -> None:
     content = samples["genuine_librivox_1"].read_bytes()
     accepted: set[str] = set()
+    database = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
     for _ in range(2):
         with process(tmp_path, DEEPFAKE_AUDIO_LEASE_S="2") as (started, url):
 
@@ -103,13 +105,18 @@ def test_kill_9_in_the_middle_of_submissions(tmp_path: Path, samples: Samples) -
             senders = [threading.Thread(target=send) for _ in range(4)]
             for sender in senders:
                 sender.start()
-            time.sleep(1.5)
+            time.sleep(1.0)
+            while True:  # at a moment at which something waits
+                os.killpg(started.pid, signal.SIGSTOP)
+                if not all_done(database):
+                    break
+                os.killpg(started.pid, signal.SIGCONT)
+                time.sleep(0.03)
             os.killpg(started.pid, signal.SIGKILL)
             started.wait()
             for sender in senders:
                 sender.join()
     assert len(accepted) > 10
-    database = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
     assert not all_done(database)
 
     with process(tmp_path, DEEPFAKE_AUDIO_LEASE_S="2"):
@@ -221,18 +228,18 @@ def accept(database: Database, store: Store, **given: str) -> Detection:
 def test_a_claim_that_passed_on_does_not_count(bare: tuple[Database, Store]) -> None:
     database, store = bare
     accept(database, store)
-    [first] = detections.claim(database, 10, lease_s=60)
-    assert detections.claim(database, 10, lease_s=60) == []
+    [first] = claims.claim(database, 10, lease_s=60)
+    assert claims.claim(database, 10, lease_s=60) == []
     with database.write() as session:  # its worker has said nothing for too long
         session.execute(update(Detection).values(claimed_until=now() - timedelta(seconds=1)))
-    [second] = detections.claim(database, 10, lease_s=60)
+    [second] = claims.claim(database, 10, lease_s=60)
     assert second.attempts == 2
 
     from deepfake_audio.errors import CorruptAudioError
 
-    late = detections.finish(database, [Outcome(first, error=CorruptAudioError("late"))])
-    good = detections.finish(database, [Outcome(second, error=CorruptAudioError("good"))])
-    again = detections.finish(database, [Outcome(second, error=CorruptAudioError("again"))])
+    late = claims.finish(database, [Outcome(first, error=CorruptAudioError("late"))])
+    good = claims.finish(database, [Outcome(second, error=CorruptAudioError("good"))])
+    again = claims.finish(database, [Outcome(second, error=CorruptAudioError("again"))])
 
     assert (late, good, again) == ([], [second.id], [])
     with database.read() as session:
@@ -302,7 +309,7 @@ def test_claims_are_taken_once_by_many(bare: tuple[Database, Store]) -> None:
     taken: list[str] = []
 
     def work() -> None:
-        while claimed := detections.claim(database, 3, lease_s=60):
+        while claimed := claims.claim(database, 3, lease_s=60):
             taken.extend(detection.id for detection in claimed)
 
     workers = [threading.Thread(target=work) for _ in range(4)]
@@ -327,7 +334,7 @@ def test_a_recording_that_ends_the_service_is_given_up(
                     status="processing",
                     claim="claim_0",
                     claimed_until=now() - timedelta(seconds=1),
-                    attempts=detections.MAX_ATTEMPTS,
+                    attempts=claims.MAX_ATTEMPTS,
                 )
             )
     with running(settings) as service:
@@ -344,7 +351,7 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
     content = samples["genuine_librivox_1"].read_bytes()
     with running(make_settings(storage_url="s3://clips/voice")) as service:
         client = service.client("submit", "read")
-        away = [OSError("connection refused")] * (detections.MAX_ATTEMPTS + 2)
+        away = [OSError("connection refused")] * (claims.MAX_ATTEMPTS + 2)
         opened = service.service.store._fs.open
 
         def flaky(*given: object, **options: object) -> object:
