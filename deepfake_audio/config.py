@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ = 16_000
 FAMILIES = ("tts", "vc", "vocoder", "codec")
 """Attack families told apart by the network's second head, in output order."""
 
-FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc"]
+FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc", "long_term"]
 Normalization = Literal["none", "level", "mean"]
 
 
@@ -143,12 +143,13 @@ class FrontendConfig(Config):
 
     Attributes
     ----------
-    kind : {"log_linear", "log_mel", "lfcc", "mfcc"}
-        Base representation.
+    kind : {"log_linear", "log_mel", "lfcc", "mfcc", "long_term"}
+        Base representation; ``long_term`` is one spectrum of the whole window, see
+        :mod:`deepfake_audio.features.long_term`.
     n_fft, win_length, hop_length : int
         Short-time Fourier transform, samples at 16 kHz.
     n_bands : int
-        Filters of the linear or mel bank.
+        Filters of the linear or mel bank; ``long_term`` has none.
     n_coefficients : int
         Cepstral coefficients kept (``lfcc`` and ``mfcc`` only).
     deltas : bool
@@ -189,15 +190,24 @@ class FrontendConfig(Config):
             "frontend.n_coefficients",
             "must lie in (0, n_bands]",
         )
+        _require(
+            self.kind != "long_term" or not (self.deltas or self.phase),
+            "frontend.kind",
+            "long_term has neither deltas nor phase",
+        )
 
     @property
     def n_channels(self) -> int:
         """Input channels of the network."""
+        if self.kind == "long_term":
+            return 2
         return (3 if self.deltas else 1) + (2 if self.phase else 0)
 
     @property
     def n_rows(self) -> int:
         """Height of the feature map."""
+        if self.kind == "long_term":
+            return self.n_fft // 2
         return self.n_coefficients if self.kind in ("lfcc", "mfcc") else self.n_bands
 
 
@@ -207,12 +217,14 @@ class ModelConfig(Config):
 
     Attributes
     ----------
-    kind : {"resnet", "unittest"}
-        Entry of the registry in :mod:`deepfake_audio.model`.
+    kind : {"resnet", "spectrum", "unittest"}
+        Entry of the registry in :mod:`deepfake_audio.model`. ``spectrum`` is for front ends of kind
+        ``long_term``.
     stem_channels : int
         Width of the first convolution, which halves both axes.
     channels, blocks : tuple of int
-        Width and number of residual blocks of each stage; each halves both axes again.
+        Width and number of residual blocks of each stage; each halves both axes again. ``spectrum``
+        has one convolution a stage and no use for ``blocks``.
     embedding_dim : int
         Length of the embedding.
     dropout : float

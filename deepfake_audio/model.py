@@ -1,7 +1,8 @@
 """The network: a small residual CNN over feature maps, with three heads.
 
-Read top to bottom: a squeeze-and-excitation residual block, the CNN, the branch that puts a front
-end before it, the network that averages branches, and the registry of known shapes.
+Read top to bottom: a squeeze-and-excitation residual block, the CNN over time and frequency, the
+one along a long-term spectrum, the branch that puts a front end before either, the network that
+averages branches, and the registry of known shapes.
 """
 
 from __future__ import annotations
@@ -96,7 +97,29 @@ class ResidualBlock(nn.Module):
         return F.relu(residual + self.shortcut(maps), inplace=True)
 
 
-class ResNet(nn.Module):
+class Body(nn.Module):
+    """What bodies have in common: from pooled maps to an embedding, and from it to the heads."""
+
+    def _add_heads(self, pooled_dim: int, config: ModelConfig) -> None:
+        self.embed = nn.Linear(pooled_dim, config.embedding_dim, bias=False)
+        self.embed_norm = nn.BatchNorm1d(config.embedding_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.Linear(config.embedding_dim, 2 + len(FAMILIES))
+
+    def _judge(self, maps: Tensor) -> ModelOutput:
+        """Pool the last axis of (batch, channels, rows, cells) and ask the heads."""
+        mean = maps.mean(3)
+        deviation = (maps.var(3, correction=0) + 1e-5).sqrt()
+        pooled = torch.cat([mean, deviation], 1).flatten(1)
+        embedding = self.embed_norm(self.embed(pooled))
+        heads = self.heads(self.dropout(F.relu(embedding)))
+        return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])
+
+    def fuse(self, dtype: torch.dtype) -> None:
+        """Get ready for inference in ``dtype``; nothing to do by default."""
+
+
+class ResNet(Body):
     """Residual CNN with mean-and-deviation pooling over time.
 
     Parameters
@@ -121,10 +144,7 @@ class ResNet(nn.Module):
                 blocks.append(ResidualBlock(width, channels, stride=2 if index == 0 else 1))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
-        self.embed = nn.Linear(2 * width * rows, config.embedding_dim, bias=False)
-        self.embed_norm = nn.BatchNorm1d(config.embedding_dim)
-        self.dropout = nn.Dropout(config.dropout)
-        self.heads = nn.Linear(config.embedding_dim, 2 + len(FAMILIES))
+        self._add_heads(2 * width * rows, config)
 
     def fuse(self, dtype: torch.dtype) -> None:
         """Fold the normalisations into the layers before them; for inference only.
@@ -148,12 +168,49 @@ class ResNet(nn.Module):
         maps = F.relu(self.stem_norm(self.stem(maps)), inplace=True)
         maps = self.blocks(maps).float()  # (batch, channels, rows, frames)
         # Rows stay apart: where in frequency a trace lies matters, when in time does not.
-        mean = maps.mean(3)
-        deviation = (maps.var(3, correction=0) + 1e-5).sqrt()
-        pooled = torch.cat([mean, deviation], 1).flatten(1)
-        embedding = self.embed_norm(self.embed(pooled))
-        heads = self.heads(self.dropout(F.relu(embedding)))
-        return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])
+        return self._judge(maps)
+
+
+class SpectrumNet(Body):
+    """CNN along frequency over one long-term spectrum, pooled in a few bands.
+
+    It looks for the shape of peaks, wherever in a band they are: which frequency exactly belongs to
+    a voice or to one vocoder.
+
+    Parameters
+    ----------
+    in_channels : int
+        Spectra beside each other, from :class:`~deepfake_audio.config.FrontendConfig`.
+    config : ModelConfig
+        Widths.
+    """
+
+    bands = 8
+
+    def __init__(self, in_channels: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_norm = nn.BatchNorm1d(in_channels)
+        width = config.stem_channels
+        layers: list[nn.Module] = [
+            nn.Conv1d(in_channels, width, 9, padding=4, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.MaxPool1d(4),
+        ]
+        for channels in config.channels:
+            layers += [
+                nn.Conv1d(width, channels, 5, stride=2, padding=2, bias=False),
+                nn.BatchNorm1d(channels),
+                nn.ReLU(),
+            ]
+            width = channels
+        self.layers = nn.Sequential(*layers)
+        self._add_heads(2 * width * self.bands, config)
+
+    def forward(self, features: Tensor) -> ModelOutput:
+        """Map features of shape (batch, in_channels, bins, 1) to :class:`ModelOutput`."""
+        maps = self.layers(self.input_norm(features[..., 0]))  # (batch, channels, bins')
+        return self._judge(maps.unflatten(2, (self.bands, -1)))
 
 
 class Branch(nn.Module):
@@ -228,8 +285,20 @@ def _resnet(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
     return ResNet(frontend.n_channels, frontend.n_rows, model)
 
 
+def _spectrum_net(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
+    cells = frontend.n_rows >> (2 + len(model.channels))
+    if frontend.kind != "long_term" or cells < 2 * SpectrumNet.bands:
+        raise ConfigError(
+            "kind spectrum needs a front end of kind long_term, and frames long enough",
+            name="model.kind",
+            hint="frontend.kind = long_term, n_fft = 4096",
+        )
+    return SpectrumNet(frontend.n_channels, model)
+
+
 _BODIES: dict[str, Callable[[FrontendConfig, ModelConfig], nn.Module]] = {
     "resnet": _resnet,
+    "spectrum": _spectrum_net,
     # Few and random weights: lets the tests of everything around the network run untrained.
     "unittest": _resnet,
 }
@@ -287,7 +356,7 @@ def fused(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     """
     copied = copy.deepcopy(network).eval()
     for module in list(copied.modules()):
-        if isinstance(module, ResNet):
+        if isinstance(module, Body):
             module.fuse(dtype)
     copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return copied

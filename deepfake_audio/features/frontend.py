@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ..config import SAMPLE_RATE_HZ, FrontendConfig
 from . import cepstral, phase, spectral
+from .long_term import long_term_spectrum
 
 _LEVEL_RMS = 0.05  # -26 dBFS, the level speech is normalised to in telephony (ITU-T P.56)
 _POWER_FLOOR = 1e-3  # about 60 dB under the loud bands of speech at that level (frames of 400)
+_BIN_FLOOR = 1e-6  # for single bins of long frames: below the noise of 16-bit samples
 _LOG_SCALE = 4.0  # brings log energies to unit range; the network's input norm does the rest
 
 
@@ -60,7 +62,8 @@ class Frontend(nn.Module):
     def bands_key(self) -> tuple[object, ...]:
         """Front ends with the same key have the same :meth:`bands`, which they may share."""
         config = self.config
-        kind = "mel" if config.kind in ("log_mel", "mfcc") else "linear"
+        kinds = {"log_mel": "mel", "mfcc": "mel", "long_term": "bins"}
+        kind = kinds.get(config.kind, "linear")
         sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
         return kind, *sizes, config.normalize, config.phase
 
@@ -75,6 +78,7 @@ class Frontend(nn.Module):
         Returns
         -------
         Tensor, shape (batch, config.n_channels, config.n_rows, 1 + samples // hop_length)
+            One frame only for kind ``long_term``.
         """
         return self.features(self.bands(waveform))
 
@@ -94,6 +98,8 @@ class Frontend(nn.Module):
         else:
             spectrum = spectral.stft(waveform, **sizes)
         power = spectral.power_spectrum(spectrum)
+        if config.kind == "long_term":
+            return Bands(torch.log(power[:, 1:] + _BIN_FLOOR) / _LOG_SCALE, ())
         energies = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
         if config.normalize == "mean":
             energies = energies - energies.mean(-1, keepdim=True)
@@ -103,6 +109,8 @@ class Frontend(nn.Module):
     def features(self, bands: Bands) -> Tensor:
         """Compute the features from what :meth:`bands` gives; shapes as for :meth:`forward`."""
         energies, cues = bands
+        if self.config.kind == "long_term":
+            return long_term_spectrum(energies).unsqueeze(-1)
         if self.config.kind in ("lfcc", "mfcc"):
             energies, *cues = (torch.matmul(self.dct, plane) for plane in (energies, *cues))
         planes = [energies]

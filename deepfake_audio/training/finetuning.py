@@ -26,7 +26,7 @@ from ..datasets.cache import AudioCache, open_cache
 from ..datasets.manifest import load_manifest
 from ..errors import CheckpointError, DatasetError
 from ..evaluation.metrics import eer
-from ..model import Branch, Network, ResNet
+from ..model import Body, Branch, Network
 from ..windows import window_starts
 from .scores import as_float
 
@@ -85,9 +85,9 @@ class _Head:
         return changed
 
 
-def _body(branch: torch.nn.Module) -> ResNet:
+def _body(branch: torch.nn.Module) -> Body:
     assert isinstance(branch, Branch)
-    assert isinstance(branch.body, ResNet)
+    assert isinstance(branch.body, Body)
     return branch.body
 
 

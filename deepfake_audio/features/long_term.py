@@ -1,0 +1,37 @@
+"""One spectrum of a whole window, fine enough to tell neighbouring harmonics and tones apart.
+
+Vocoders that upsample step by step leave weak tones at fixed frequencies (Afchar et al.,
+2506.19108, for music), and copy the comb of a voice, its jitter and the noise between its teeth
+less than perfectly. Frames of 25 ms are too short to see that, and no single long one shows it
+above the speech; the mean over all of them does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SURROUNDINGS = 41
+"""Bins, odd, whose mean is taken for the smooth part of a spectrum: 160 Hz at 4,096 points."""
+
+
+def long_term_spectrum(log_power: Tensor) -> Tensor:
+    """Mean and deviation over time of a log spectrogram, each less its surroundings.
+
+    A level, a line response and all else that is smooth in frequency is gone.
+
+    Parameters
+    ----------
+    log_power : Tensor, shape (batch, bins, frames)
+        Logarithms of power; at least two frames say something.
+
+    Returns
+    -------
+    Tensor, shape (batch, 2, bins)
+    """
+    deviation = (log_power.var(-1, correction=0) + 1e-5).sqrt()
+    spectra = torch.stack([log_power.mean(-1), deviation], 1)  # (batch, 2, bins)
+    margin = SURROUNDINGS // 2
+    padded = F.pad(spectra, (margin, margin), mode="replicate")
+    return spectra - F.avg_pool1d(padded, SURROUNDINGS, stride=1)

@@ -1,0 +1,72 @@
+"""The long-term spectrum: what it leaves out, and what it finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deepfake_audio.config import FrontendConfig, ModelConfig
+from deepfake_audio.errors import ConfigError
+from deepfake_audio.features import Frontend, long_term_spectrum
+from deepfake_audio.features.long_term import SURROUNDINGS
+from deepfake_audio.model import build_network
+
+LONG_TERM = FrontendConfig(kind="long_term", n_fft=4096, win_length=4096, hop_length=1024)
+SPECTRUM = ModelConfig(kind="spectrum", stem_channels=4, channels=(8, 8), blocks=(1, 1))
+
+
+def _noise(seconds: float, seed: int = 0, rows: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.05 * torch.randn(rows, round(16_000 * seconds), generator=generator)
+
+
+def test_equals_a_plain_formula() -> None:
+    log_power = torch.randn(3, 200, 9, dtype=torch.float64)
+    rows = log_power.numpy()
+    for plane, spectrum in enumerate((rows.mean(2), np.sqrt(rows.var(2) + 1e-5))):
+        margin = SURROUNDINGS // 2
+        padded = np.pad(spectrum, ((0, 0), (margin, margin)), mode="edge")
+        around = np.stack([padded[:, i : i + SURROUNDINGS].mean(1) for i in range(200)], 1)
+        ours = long_term_spectrum(log_power)[:, plane].numpy()
+        np.testing.assert_allclose(ours, spectrum - around, rtol=1e-4, atol=1e-6)
+
+
+def test_a_line_response_and_a_level_leave_no_trace() -> None:
+    log_power = torch.randn(1, 2048, 40)
+    slope = torch.linspace(0, 3, 2048)[None, :, None]
+    plain, coloured = long_term_spectrum(log_power), long_term_spectrum(log_power + slope + 2)
+    inner = slice(SURROUNDINGS, -SURROUNDINGS)  # at the edges a slope has one side only
+    torch.testing.assert_close(plain[..., inner], coloured[..., inner], rtol=0, atol=1e-3)
+
+
+def test_a_weak_tone_that_stays_stands_out() -> None:
+    waveform = _noise(4.0)
+    time_s = torch.arange(waveform.shape[1]) / 16_000
+    waveform[1] += 0.005 * torch.sin(2 * torch.pi * 3_000 * time_s)  # 23 dB under the noise
+    quiet, tone = Frontend(LONG_TERM)(waveform)[:, 0, :, 0]
+    assert tone.argmax() == 3_000 * 4096 // 16_000 - 1  # the first row is bin 1
+    assert tone.max() > 2 * quiet.max()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 4.0, 6.0])
+def test_feeds_its_network_at_any_length(seconds: float) -> None:
+    network = build_network(LONG_TERM, SPECTRUM, seed=0).eval()
+    windows = _noise(seconds, rows=3)
+    features = Frontend(LONG_TERM)(windows)
+    assert features.shape == (3, LONG_TERM.n_channels, LONG_TERM.n_rows, 1)
+    with torch.inference_mode():
+        output, alone = network(windows), network(windows[1:2])
+    assert output.embedding.shape == (3, SPECTRUM.embedding_dim)
+    torch.testing.assert_close(output.logit[1:2], alone.logit, rtol=0, atol=1e-4)
+
+
+def test_silence_is_finite() -> None:
+    assert torch.isfinite(Frontend(LONG_TERM)(torch.zeros(1, 8_000))).all()
+
+
+def test_a_network_and_a_front_end_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match="long_term"):
+        build_network(FrontendConfig(), SPECTRUM)
+    with pytest.raises(ConfigError, match="neither deltas"):
+        FrontendConfig(kind="long_term", deltas=True)
