@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..datasets import Clip
     from ..detector import Detector
     from ..evaluation import Evaluation, ScoreTable
+    from ..evaluation.nuisances import Column
     from ..report import Report
 
 
@@ -69,6 +70,13 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Replicates behind the 95 % intervals; 0: none.")
     ] = 1000,
+    nuisances: Annotated[
+        bool,
+        typer.Option(
+            "--nuisances",
+            help="Also within bins of bandwidth, level, silence, length, source codec and rate.",
+        ),
+    ] = False,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -96,8 +104,9 @@ def evaluate(
         raise typer.BadParameter("give one of them", param_hint="--data, --scores")
     if protocol and not scores:
         raise typer.BadParameter("goes with --scores", param_hint="--protocol")
-    if scores and robustness:
-        raise typer.BadParameter("needs a model and --data", param_hint="--robustness")
+    for name, wanted in (("--robustness", robustness), ("--nuisances", nuisances)):
+        if scores and wanted:
+            raise typer.BadParameter("needs a model and --data", param_hint=name)
     use_utf8()
     with errors_end_the_command():
         from ..augment.conditions import EVERYTHING
@@ -108,6 +117,7 @@ def evaluate(
         policies: list[Policy] = []
         failed = False
         suite: Suite | None = None
+        columns: dict[str, Column] | None = None
         about: dict[str, Any] = {"scores": str(scores)}
         if scores:
             table = read_asvspoof(scores, protocol)
@@ -118,6 +128,7 @@ def evaluate(
             policies = _policies(detector, policy)
             with silent_libraries():
                 table, failed = _score(detector, clips, quiet=quiet)
+                columns = _nuisances(clips, table) if nuisances else None
             if robustness:
                 conditions = [
                     name for name in EVERYTHING if name != "attacks" or _is_torch(detector)
@@ -131,6 +142,7 @@ def evaluate(
             table,
             policies,
             asv=read_asv_scores(asv_scores) if asv_scores else None,
+            nuisances=columns,
             n_bootstrap=bootstrap,
             about=about,
         )
@@ -208,6 +220,15 @@ def _names(clips: list[Clip], order: list[int]) -> Iterator[str]:
     # Runs beside the sources: each name belongs to the source that was taken last.
     for _ in clips:
         yield clips[order[-1]].id
+
+
+def _nuisances(clips: list[Clip], table: ScoreTable) -> dict[str, Column]:
+    """Measure clips in the order of the table."""
+    from ..evaluation.nuisances import measure_clips, nuisance_columns
+
+    by_id = {clip.id: clip for clip in clips}
+    ordered = [by_id[name] for name in table.id.tolist()]
+    return nuisance_columns(ordered, list(measure_clips(ordered)))
 
 
 def _json(result: Evaluation, suite: Suite | None) -> str:

@@ -7,9 +7,9 @@ from sums over sorted scores weighted by counts: no replicate is ever sorted aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .metrics import DcfCosts, Floats, check_scores, log_costs, pages
 Counts = NDArray[np.float64]  # (replicates, clips): how often each clip was drawn
 Statistic = Callable[[Counts], Floats]  # -> (replicates,)
 Mask = NDArray[np.bool_]
+Name = TypeVar("Name", bound=Hashable)
 
 _CHUNK_CELLS = 2_000_000  # replicates x clips held at once: some tens of megabytes
 
@@ -42,18 +43,18 @@ class Figure:
 
 
 def confidence_intervals(
-    statistics: Mapping[str, Statistic],
+    statistics: Mapping[Name, Statistic],
     strata: NDArray[Any],
     *,
     n_replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, Figure]:
+) -> dict[Name, Figure]:
     """Estimate statistics with percentile intervals.
 
     Parameters
     ----------
-    statistics : mapping of str to callable
+    statistics : mapping to callable
         Each takes counts, shape (replicates, clips), and gives one value a replicate.
     strata : ndarray, shape (clips,)
         Clips are drawn anew within equal values. A stratum of one clip does not vary.
@@ -73,7 +74,7 @@ def confidence_intervals(
     values = {name: float(statistic(ones)[0]) for name, statistic in statistics.items()}
     if n_replicates == 0:
         return {name: Figure(value) for name, value in values.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in statistics}
+    drawn: dict[Name, list[Floats]] = {name: [] for name in statistics}
     for counts in resample(group, n_replicates, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
             drawn[name].append(statistic(counts))

@@ -19,6 +19,11 @@ _FIGURES = {
     "auc": ("AUC", False),
 }
 
+_BINS_HEADER = (
+    *("nuisance", "EER of it alone %", "bin", "genuine", "synthetic"),
+    *("EER within it", "interval", "differs from"),
+)
+
 _TANDEM_RATES = ("asv_eer", "asv_false_alarm", "asv_miss", "asv_false_alarm_spoof", "t_eer")
 
 _MAX_LISTED = 50
@@ -82,6 +87,8 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
     rows = [(name, _percent(rate)) for name, rate in evaluation.pages.items()]
     yield "Pages with both labels", ("source", "EER %"), rows
 
+    yield "Nuisances", _BINS_HEADER, list(_bins(evaluation))
+
     for attribute, groups in evaluation.breakdown.items():
         header = (attribute, "genuine", "synthetic", "EER %", "against", "EER % same source")
         header += ("genuine flagged %", "synthetic not flagged %")
@@ -94,6 +101,18 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
         yield f"By {attribute}", header, rows
 
     yield "Without a score", ("clip", "reason"), [*evaluation.without_score[:_MAX_LISTED]]
+
+
+def _bins(evaluation: Evaluation) -> Iterator[Row]:
+    for found in evaluation.nuisances:
+        first: Row = (found.nuisance, _percent(found.eer_alone))
+        for one in found.bins:
+            pairs = [pair for pair in found.apart if one.values in pair]
+            others = [values for pair in pairs for values in pair if values != one.values]
+            rate = _estimate(one.eer, True) if one.eer else ("too few", "-")
+            counts = str(one.n_bonafide), str(one.n_spoof)
+            yield (*first, one.values, *counts, *rate, "; ".join(others))
+            first = ("", "")
 
 
 def _percent(rate: float | None) -> str:
