@@ -70,6 +70,12 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Replicates behind the 95 % intervals; 0: none.")
     ] = 1000,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Draw DET curve, reliability, systems and scores there, as PNG."
+        ),
+    ] = None,
     nuisances: Annotated[
         bool,
         typer.Option(
@@ -111,9 +117,14 @@ def evaluate(
     with errors_end_the_command():
         from ..augment.conditions import EVERYTHING
         from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
+        from ..evaluation.pictures import save_pictures
+        from ..plots import require_matplotlib
 
-        if out:
-            _create(out)
+        for folder in (out, plots):
+            if folder:
+                _create(folder)
+        if plots:
+            require_matplotlib()
         policies: list[Policy] = []
         failed = False
         suite: Suite | None = None
@@ -154,6 +165,8 @@ def evaluate(
             _save(result, table, out, format)
             if suite:
                 _save_suite(suite, out, about)
+        if plots and not save_pictures(table, result, plots):
+            say(f"{plots}: nothing to draw, there are clips of one class only")
         if failed:
             raise typer.Exit(EXIT_SOME_UNREADABLE)
 

@@ -172,6 +172,11 @@ def mean_over(values: NDArray[Any], mask: Mask) -> Statistic:
     return statistic
 
 
+def half_of_both(one: Statistic, other: Statistic) -> Statistic:
+    """Mean of two statistics, such as one over genuine and one over spoofed clips."""
+    return lambda counts: (one(counts) + other(counts)) / 2
+
+
 def figure_statistics(
     scores: Floats, is_bonafide: Mask, sources: NDArray[Any], costs: DcfCosts
 ) -> dict[str, Statistic]:
@@ -205,6 +210,6 @@ def figure_statistics(
     return statistics | {
         "min_dcf": lambda counts: pooled.min_dcf(counts, costs),
         "act_dcf": lambda counts: costs.normalised(missed(counts), accepted(counts)),
-        "cllr": lambda counts: (bits_bona(counts) + bits_fake(counts)) / 2,
+        "cllr": half_of_both(bits_bona, bits_fake),
         "auc": pooled.auc,
     }

@@ -15,7 +15,14 @@ import numpy as np
 
 from ..config import Policy
 from ..errors import ConfigError, DatasetError
-from .bootstrap import Figure, Statistic, confidence_intervals, figure_statistics, mean_over
+from .bootstrap import (
+    Figure,
+    Statistic,
+    confidence_intervals,
+    figure_statistics,
+    half_of_both,
+    mean_over,
+)
 from .breakdown import ATTRIBUTES, BreakdownRow, break_down
 from .matched import MatchedBins, matched_bins
 from .metrics import DcfCosts, eer, page_macro_eer
@@ -36,8 +43,10 @@ class PolicyRates:
     name : str
     threshold, authentic_below : float
         On ``p_synthetic``.
-    fpr, fnr : Figure or None
-        Share of genuine clips at or above ``threshold``, of spoofs below it.
+    prior_synthetic : float
+        That ``p_synthetic`` is stated under.
+    fpr, fnr, hter : Figure or None
+        Share of genuine clips at or above ``threshold``, of spoofs below it; the mean of both.
     uncertain_bonafide, uncertain_spoof : float or None
         Share of the clips of each label that falls into the abstain band.
     """
@@ -45,8 +54,10 @@ class PolicyRates:
     name: str
     threshold: float
     authentic_below: float
+    prior_synthetic: float
     fpr: Figure | None
     fnr: Figure | None
+    hter: Figure | None
     uncertain_bonafide: float | None
     uncertain_spoof: float | None
 
@@ -158,8 +169,7 @@ def evaluate_scores(
     scored = table.select(table.has_score)
     if len(scored) == 0:
         raise DatasetError(f"none of {len(table)} clips has a score")
-    codec = table.has_score & ~table.is_bonafide & (table.family == "codec")
-    counted = table.has_score & ~codec
+    counted = table.is_counted
     core = table.select(counted)
     bona = core.is_bonafide
     both = bool(bona.any() and not bona.all())
@@ -185,7 +195,7 @@ def evaluate_scores(
         clips={
             "bonafide": int(bona.sum()),
             "spoof": int((~bona).sum()),
-            "codec": int(codec.sum()),
+            "codec": len(scored) - len(core),
             "without_score": len(missing),
             "total": len(table),
         },
@@ -220,10 +230,13 @@ def _policy_statistics(table: ScoreTable, policies: Sequence[Policy]) -> dict[st
     statistics = {}
     for policy in policies:
         flagged = table.p_synthetic >= policy.threshold
+        fpr, fnr = mean_over(flagged, bona), mean_over(~flagged, ~bona)
         if bona.any():
-            statistics[f"fpr {policy.name}"] = mean_over(flagged, bona)
+            statistics[f"fpr {policy.name}"] = fpr
         if not bona.all():
-            statistics[f"fnr {policy.name}"] = mean_over(~flagged, ~bona)
+            statistics[f"fnr {policy.name}"] = fnr
+        if bona.any() and not bona.all():
+            statistics[f"hter {policy.name}"] = half_of_both(fpr, fnr)
     return statistics
 
 
@@ -234,8 +247,10 @@ def _policy_rates(table: ScoreTable, policy: Policy, estimates: dict[str, Figure
         name=policy.name,
         threshold=policy.threshold,
         authentic_below=policy.authentic_below,
+        prior_synthetic=policy.prior_synthetic,
         fpr=estimates.get(f"fpr {policy.name}"),
         fnr=estimates.get(f"fnr {policy.name}"),
+        hter=estimates.get(f"hter {policy.name}"),
         uncertain_bonafide=float(between[bona].mean()) if bona.any() else None,
         uncertain_spoof=float(between[~bona].mean()) if not bona.all() else None,
     )

@@ -62,10 +62,15 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
     yield "Figures", header, rows
 
     header = ("policy", "threshold", "authentic below", "genuine flagged", interval)
-    header += ("synthetic not flagged", interval, "uncertain: genuine %", "synthetic %")
+    header += ("synthetic not flagged", interval, "HTER", interval)
+    header += ("uncertain: genuine %", "synthetic %")
     rows = []
     for policy in evaluation.policies:
-        rates = *_estimate(policy.fpr, True), *_estimate(policy.fnr, True)
+        rates = [
+            cell
+            for figure in (policy.fpr, policy.fnr, policy.hter)
+            for cell in _estimate(figure, True)
+        ]
         band = _percent(policy.uncertain_bonafide), _percent(policy.uncertain_spoof)
         cuts = f"{policy.threshold:.4f}", f"{policy.authentic_below:.4f}"
         rows.append((policy.name, *cuts, *rates, *band))
@@ -91,12 +96,13 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
 
     for attribute, groups in evaluation.breakdown.items():
         header = (attribute, "genuine", "synthetic", "EER %", "against", "EER % same source")
-        header += ("genuine flagged %", "synthetic not flagged %")
+        header += ("genuine flagged %", "synthetic not flagged %", "HTER %")
         rows = []
         for row in groups:
             counts = str(row.n_bonafide), str(row.n_spoof)
             against = "" if row.eer is None else row.against
-            shares = _percent(row.eer_same_source), _percent(row.fpr), _percent(row.fnr)
+            values = row.eer_same_source, row.fpr, row.fnr, row.hter
+            shares = [_percent(value) for value in values]
             rows.append((row.group, *counts, _percent(row.eer), against, *shares))
         yield f"By {attribute}", header, rows
 

@@ -73,6 +73,14 @@ def test_evaluate_within_bins_of_nuisances(labelled: Path) -> None:
     assert not any(one["eer"] for one in length["bins"])  # too few clips
 
 
+def test_evaluate_draws(labelled: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ("--data", labelled, "--bootstrap", 0, "--plots", tmp_path / "plots", "--json")
+    assert tool("evaluate", *UNITTEST, *arguments).exit_code == 0
+    names = ["det.png", "reliability.png", "scores.png", "systems.png"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == names
+
+
 def test_evaluate_checks_its_folder_before_scoring(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
