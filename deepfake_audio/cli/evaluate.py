@@ -27,7 +27,8 @@ from .console import (
     use_utf8,
     with_progress,
 )
-from .robustness import NoiseOption, Suite, run_suite
+from .labelled import LimitOption, NoiseOption, OptionalDataOption, SplitOption, load_clips
+from .robustness import Suite, run_suite
 
 if TYPE_CHECKING:
     from ..audio import AudioSource
@@ -47,17 +48,12 @@ class ScoreFormat(StrEnum):
 
 
 def evaluate(
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
+    data: OptionalDataOption = None,
+    split: SplitOption = None,
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
     device: DeviceOption = DeviceName.AUTO,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
-    ] = None,
+    limit: LimitOption = None,
     scores: Annotated[
         Path | None, typer.Option(help="ASVspoof score file (high = bona fide), not a model.")
     ] = None,
@@ -133,7 +129,7 @@ def evaluate(
         if scores:
             table = read_asvspoof(scores, protocol)
         else:
-            clips = _clips(data or [], split, limit)
+            clips = load_clips(data or [], split, limit)
             workers = one_thread_each(device) if robustness else 1
             detector = _load(model, device, policy, workers)
             policies = _policies(detector, policy)
@@ -196,15 +192,6 @@ def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
     """Return all policies of the model, the chosen one first: the breakdowns use it."""
     policies = detector.scorer.header.policies
     return sorted(policies.values(), key=lambda policy: policy.name != chosen)
-
-
-def _clips(data: list[str], split: str | None, limit: int | None) -> list[Clip]:
-    from ..datasets import load_manifest
-
-    clips = load_manifest(data, split=split)
-    if limit is not None and limit < len(clips):
-        clips = [clips[i * len(clips) // limit] for i in range(limit)]
-    return clips
 
 
 def _score(detector: Detector, clips: list[Clip], *, quiet: bool) -> tuple[ScoreTable, bool]:
