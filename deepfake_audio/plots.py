@@ -55,7 +55,7 @@ def plot_report(report: Report, audio: DecodedAudio) -> Figure:
     MissingExtraError
         If matplotlib is not installed.
     """
-    _require_matplotlib()
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.6), dpi=150, facecolor="white")
@@ -79,7 +79,8 @@ def plot_report(report: Report, audio: DecodedAudio) -> Figure:
     return figure
 
 
-def _require_matplotlib() -> None:
+def require_matplotlib() -> None:
+    """Raise MissingExtraError where matplotlib is missing, before work that it will draw."""
     if find_spec("matplotlib") is None:
         raise MissingExtraError("plots need matplotlib", hint='pip install "deepfake-audio[plots]"')
 
@@ -94,7 +95,7 @@ def check_format(path: str | os.PathLike[str]) -> str:
     MissingExtraError
         If matplotlib is not installed.
     """
-    _require_matplotlib()
+    require_matplotlib()
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in ("png", "svg", "pdf"):
         raise ConfigError("plots are written as .png, .svg or .pdf", name=os.fspath(path))

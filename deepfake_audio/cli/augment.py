@@ -18,16 +18,13 @@ from .console import (
     silent_libraries,
     use_utf8,
 )
-from .robustness import NoiseOption
+from .labelled import DataOption, LimitOption, NoiseOption, SplitOption, load_clips
 
 
 def augment(
-    data: Annotated[
-        list[str],
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="FLAC files and manifest.csv.")],
-    split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
+    split: SplitOption = None,
     vocoder: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,9 +50,7 @@ def augment(
     ] = None,
     noise: NoiseOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
-    ] = None,
+    limit: LimitOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write copies of genuine clips by vocoders, and clips under conditions, as a new data set.
@@ -71,7 +66,6 @@ def augment(
         from ..augment import SoundBank, conditions
         from ..augment.sets import MANIFEST, Version, copying, write_set
         from ..augment.vocoders import find_vocoder
-        from ..datasets import load_manifest
 
         bank = SoundBank.load(noise) if noise else None
         versions = [
@@ -82,9 +76,7 @@ def augment(
             Version(name, conditions.condition(name, bank))
             for name in dict.fromkeys(conditions.expand(condition or []))
         ]
-        clips = load_manifest(data, split=split)
-        if limit is not None and limit < len(clips):
-            clips = [clips[i * len(clips) // limit] for i in range(limit)]
+        clips = load_clips(data, split, limit)
         with silent_libraries(), _progress(len(clips), quiet=quiet) as on_progress:
             made, failures = write_set(clips, out, versions, seed=seed, on_progress=on_progress)
         for failure in failures:

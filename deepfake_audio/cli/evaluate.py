@@ -27,7 +27,8 @@ from .console import (
     use_utf8,
     with_progress,
 )
-from .robustness import NoiseOption, Suite, run_suite
+from .labelled import LimitOption, NoiseOption, OptionalDataOption, SplitOption, load_clips
+from .robustness import Suite, run_suite
 
 if TYPE_CHECKING:
     from ..audio import AudioSource
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..datasets import Clip
     from ..detector import Detector
     from ..evaluation import Evaluation, ScoreTable
+    from ..evaluation.nuisances import Column
     from ..report import Report
 
 
@@ -46,17 +48,12 @@ class ScoreFormat(StrEnum):
 
 
 def evaluate(
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
+    data: OptionalDataOption = None,
+    split: SplitOption = None,
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
     device: DeviceOption = DeviceName.AUTO,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
-    ] = None,
+    limit: LimitOption = None,
     scores: Annotated[
         Path | None, typer.Option(help="ASVspoof score file (high = bona fide), not a model.")
     ] = None,
@@ -69,6 +66,19 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Replicates behind the 95 % intervals; 0: none.")
     ] = 1000,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Draw DET curve, reliability, systems and scores there, as PNG."
+        ),
+    ] = None,
+    nuisances: Annotated[
+        bool,
+        typer.Option(
+            "--nuisances",
+            help="Also within bins of bandwidth, level, silence, length, source codec and rate.",
+        ),
+    ] = False,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -96,28 +106,36 @@ def evaluate(
         raise typer.BadParameter("give one of them", param_hint="--data, --scores")
     if protocol and not scores:
         raise typer.BadParameter("goes with --scores", param_hint="--protocol")
-    if scores and robustness:
-        raise typer.BadParameter("needs a model and --data", param_hint="--robustness")
+    for name, wanted in (("--robustness", robustness), ("--nuisances", nuisances)):
+        if scores and wanted:
+            raise typer.BadParameter("needs a model and --data", param_hint=name)
     use_utf8()
     with errors_end_the_command():
         from ..augment.conditions import EVERYTHING
         from ..evaluation import evaluate_scores, read_asv_scores, read_asvspoof
+        from ..evaluation.pictures import save_pictures
+        from ..plots import require_matplotlib
 
-        if out:
-            _create(out)
+        for folder in (out, plots):
+            if folder:
+                _create(folder)
+        if plots:
+            require_matplotlib()
         policies: list[Policy] = []
         failed = False
         suite: Suite | None = None
+        columns: dict[str, Column] | None = None
         about: dict[str, Any] = {"scores": str(scores)}
         if scores:
             table = read_asvspoof(scores, protocol)
         else:
-            clips = _clips(data or [], split, limit)
+            clips = load_clips(data or [], split, limit)
             workers = one_thread_each(device) if robustness else 1
             detector = _load(model, device, policy, workers)
             policies = _policies(detector, policy)
             with silent_libraries():
                 table, failed = _score(detector, clips, quiet=quiet)
+                columns = _nuisances(clips, table) if nuisances else None
             if robustness:
                 conditions = [
                     name for name in EVERYTHING if name != "attacks" or _is_torch(detector)
@@ -131,6 +149,7 @@ def evaluate(
             table,
             policies,
             asv=read_asv_scores(asv_scores) if asv_scores else None,
+            nuisances=columns,
             n_bootstrap=bootstrap,
             about=about,
         )
@@ -142,6 +161,8 @@ def evaluate(
             _save(result, table, out, format)
             if suite:
                 _save_suite(suite, out, about)
+        if plots and not save_pictures(table, result, plots):
+            say(f"{plots}: nothing to draw, there are clips of one class only")
         if failed:
             raise typer.Exit(EXIT_SOME_UNREADABLE)
 
@@ -173,15 +194,6 @@ def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
     return sorted(policies.values(), key=lambda policy: policy.name != chosen)
 
 
-def _clips(data: list[str], split: str | None, limit: int | None) -> list[Clip]:
-    from ..datasets import load_manifest
-
-    clips = load_manifest(data, split=split)
-    if limit is not None and limit < len(clips):
-        clips = [clips[i * len(clips) // limit] for i in range(limit)]
-    return clips
-
-
 def _score(detector: Detector, clips: list[Clip], *, quiet: bool) -> tuple[ScoreTable, bool]:
     """Score labelled clips; also tell whether some could not be read."""
     from ..datasets.manifest import iter_audio, to_row
@@ -208,6 +220,15 @@ def _names(clips: list[Clip], order: list[int]) -> Iterator[str]:
     # Runs beside the sources: each name belongs to the source that was taken last.
     for _ in clips:
         yield clips[order[-1]].id
+
+
+def _nuisances(clips: list[Clip], table: ScoreTable) -> dict[str, Column]:
+    """Measure clips in the order of the table."""
+    from ..evaluation.nuisances import measure_clips, nuisance_columns
+
+    by_id = {clip.id: clip for clip in clips}
+    ordered = [by_id[name] for name in table.id.tolist()]
+    return nuisance_columns(ordered, list(measure_clips(ordered)))
 
 
 def _json(result: Evaluation, suite: Suite | None) -> str:

@@ -26,6 +26,14 @@ def monitor(
         list[str],
         typer.Option(metavar="JSONL|PARQUET|DIR", help="Reports to look at; repeatable."),
     ],
+    property: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also compare the mix of this property of the metadata kept beside the reports, "
+            "as language; repeatable.",
+        ),
+    ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Recordings to propose for review.")] = 20,
     seed: Annotated[int, typer.Option(help="Of what is drawn by lot.")] = 0,
     min_shift: Annotated[
@@ -37,7 +45,8 @@ def monitor(
 ) -> None:
     """Say what has shifted since the reference, and which recordings to listen to.
 
-    Reads what `detect --jsonl` and `score` write. A shift counts if it is large and no chance.
+    Reads what `detect --jsonl` and `score` write, and lines of detections of the service. A shift
+    counts if it is large and no chance.
     Exit status: 0 whatever was found; 1 only with --fail-on and a shift; 2 wrong usage; 4 reports
     that cannot be read.
     """
@@ -48,8 +57,8 @@ def monitor(
         from ..evaluation.report_files import read_reports
 
         found = compare(
-            read_reports(reference),
-            read_reports(current),
+            read_reports(reference, property or ()),
+            read_reports(current, property or ()),
             sample=sample,
             seed=seed,
             min_shift=min_shift,

@@ -24,16 +24,13 @@ from .console import (
     silent_libraries,
     use_utf8,
 )
+from .labelled import DataOption, LimitOption, NoiseOption, SplitOption, load_clips
 
 if TYPE_CHECKING:
     from ..datasets import Clip
     from ..detector import Detector
     from ..evaluation.robustness import ConditionResult
     from ..evaluation.splices import SpliceResult
-
-NoiseOption = Annotated[
-    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
-]
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,8 @@ def run_suite(
 
 
 def robustness(
-    data: Annotated[
-        list[str],
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ],
-    split: Annotated[str | None, typer.Option(help="Only clips of this split.")] = None,
+    data: DataOption,
+    split: SplitOption = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,9 +111,7 @@ def robustness(
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
     device: DeviceOption = DeviceName.AUTO,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
-    ] = None,
+    limit: LimitOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write all figures here, as JSON.")
     ] = None,
@@ -136,7 +128,6 @@ def robustness(
     use_utf8()
     with errors_end_the_command():
         from ..augment.conditions import CONDITIONS
-        from ..datasets import load_manifest
         from ..detector import Detector
         from ..evaluation.heat_map import save_heat_map
         from ..evaluation.robustness import dump
@@ -144,9 +135,7 @@ def robustness(
 
         if plot:
             check_format(plot)
-        clips = load_manifest(data, split=split)
-        if limit is not None and limit < len(clips):
-            clips = [clips[i * len(clips) // limit] for i in range(limit)]
+        clips = load_clips(data, split, limit)
         detector = Detector.load(
             model, device=device, policy=policy.value, workers=one_thread_each(device)
         )

@@ -32,6 +32,8 @@ class Clip:
         Synthesiser, and its kind (tts, vc, vocoder, codec, other, none).
     source, speaker, language, channel, sentence : str
         Where known, else empty.
+    source_codec, source_sample_rate_hz : str
+        Of the recording before it came into the data set; where known, else empty.
     split : str
         ``train``, ``dev`` or ``test`` where known, else empty.
     """
@@ -47,6 +49,8 @@ class Clip:
     language: str = ""
     channel: str = ""
     sentence: str = ""
+    source_codec: str = ""
+    source_sample_rate_hz: str = ""
     split: str = ""
 
     @property

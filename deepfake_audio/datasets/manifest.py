@@ -37,7 +37,10 @@ _SPLITS = {
 }
 
 
-_TEXT_COLUMNS = ("system", "family", "source", "speaker", "language", "channel", "sentence")
+_TEXT_COLUMNS = (
+    *("system", "family", "source", "speaker", "language", "channel", "sentence"),
+    *("source_codec", "source_sample_rate_hz"),
+)
 
 
 def load_manifest(paths: Sequence[str | Path], *, split: str | None = None) -> list[Clip]:

@@ -7,9 +7,9 @@ from sums over sorted scores weighted by counts: no replicate is ever sorted aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .metrics import DcfCosts, Floats, check_scores, log_costs, pages
 Counts = NDArray[np.float64]  # (replicates, clips): how often each clip was drawn
 Statistic = Callable[[Counts], Floats]  # -> (replicates,)
 Mask = NDArray[np.bool_]
+Name = TypeVar("Name", bound=Hashable)
 
 _CHUNK_CELLS = 2_000_000  # replicates x clips held at once: some tens of megabytes
 
@@ -42,18 +43,18 @@ class Figure:
 
 
 def confidence_intervals(
-    statistics: Mapping[str, Statistic],
+    statistics: Mapping[Name, Statistic],
     strata: NDArray[Any],
     *,
     n_replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, Figure]:
+) -> dict[Name, Figure]:
     """Estimate statistics with percentile intervals.
 
     Parameters
     ----------
-    statistics : mapping of str to callable
+    statistics : mapping to callable
         Each takes counts, shape (replicates, clips), and gives one value a replicate.
     strata : ndarray, shape (clips,)
         Clips are drawn anew within equal values. A stratum of one clip does not vary.
@@ -73,7 +74,7 @@ def confidence_intervals(
     values = {name: float(statistic(ones)[0]) for name, statistic in statistics.items()}
     if n_replicates == 0:
         return {name: Figure(value) for name, value in values.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in statistics}
+    drawn: dict[Name, list[Floats]] = {name: [] for name in statistics}
     for counts in resample(group, n_replicates, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
             drawn[name].append(statistic(counts))
@@ -171,6 +172,11 @@ def mean_over(values: NDArray[Any], mask: Mask) -> Statistic:
     return statistic
 
 
+def half_of_both(one: Statistic, other: Statistic) -> Statistic:
+    """Mean of two statistics, such as one over genuine and one over spoofed clips."""
+    return lambda counts: (one(counts) + other(counts)) / 2
+
+
 def figure_statistics(
     scores: Floats, is_bonafide: Mask, sources: NDArray[Any], costs: DcfCosts
 ) -> dict[str, Statistic]:
@@ -204,6 +210,6 @@ def figure_statistics(
     return statistics | {
         "min_dcf": lambda counts: pooled.min_dcf(counts, costs),
         "act_dcf": lambda counts: costs.normalised(missed(counts), accepted(counts)),
-        "cllr": lambda counts: (bits_bona(counts) + bits_fake(counts)) / 2,
+        "cllr": half_of_both(bits_bona, bits_fake),
         "auc": pooled.auc,
     }

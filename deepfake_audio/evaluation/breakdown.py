@@ -38,6 +38,8 @@ class BreakdownRow:
     fpr, fnr : float or None
         Share of the group's genuine clips flagged, and of its spoofs not flagged, at the
         threshold of the policy.
+    hter : float or None
+        Mean of both, where the group has clips of both labels.
     """
 
     group: str
@@ -48,6 +50,7 @@ class BreakdownRow:
     eer_same_source: float | None
     fpr: float | None
     fnr: float | None
+    hter: float | None
 
 
 def break_down(table: ScoreTable, attribute: str, threshold: float | None) -> list[BreakdownRow]:
@@ -98,6 +101,8 @@ def _row(
     named = np.unique(table.source[fake & (table.source != "")])
     same_source = bona & np.isin(table.source, named)
     flagged = None if threshold is None else table.p_synthetic >= threshold
+    fpr = None if flagged is None else _share(flagged, genuine)
+    fnr = None if flagged is None else _share(~flagged, fake)
     return BreakdownRow(
         group=group,
         n_bonafide=int(genuine.sum()),
@@ -105,8 +110,9 @@ def _row(
         eer=rate,
         against=against,
         eer_same_source=_eer(table, same_source, fake),
-        fpr=_share(flagged, genuine),
-        fnr=None if flagged is None else _share(~flagged, fake),
+        fpr=fpr,
+        fnr=fnr,
+        hter=None if fpr is None or fnr is None else (fpr + fnr) / 2,
     )
 
 
@@ -117,5 +123,5 @@ def _eer(table: ScoreTable, genuine: NDArray[Any], fake: NDArray[Any]) -> float 
     return eer(scores[genuine], scores[fake]).value
 
 
-def _share(flagged: NDArray[Any] | None, among: NDArray[Any]) -> float | None:
-    return float(flagged[among].mean()) if flagged is not None and among.any() else None
+def _share(flagged: NDArray[Any], among: NDArray[Any]) -> float | None:
+    return float(flagged[among].mean()) if among.any() else None

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,18 @@ import numpy as np
 
 from ..config import Policy
 from ..errors import ConfigError, DatasetError
-from .bootstrap import Figure, Statistic, confidence_intervals, figure_statistics, mean_over
+from .bootstrap import (
+    Figure,
+    Statistic,
+    confidence_intervals,
+    figure_statistics,
+    half_of_both,
+    mean_over,
+)
 from .breakdown import ATTRIBUTES, BreakdownRow, break_down
+from .matched import MatchedBins, matched_bins
 from .metrics import DcfCosts, eer, page_macro_eer
+from .nuisances import Column
 from .protocol import AsvScores
 from .table import ScoreTable
 from .tandem import A_DCF_COSTS, TandemCosts, a_dcf, asv_rates, min_tdcf, t_eer
@@ -34,8 +43,10 @@ class PolicyRates:
     name : str
     threshold, authentic_below : float
         On ``p_synthetic``.
-    fpr, fnr : Figure or None
-        Share of genuine clips at or above ``threshold``, of spoofs below it.
+    prior_synthetic : float
+        That ``p_synthetic`` is stated under.
+    fpr, fnr, hter : Figure or None
+        Share of genuine clips at or above ``threshold``, of spoofs below it; the mean of both.
     uncertain_bonafide, uncertain_spoof : float or None
         Share of the clips of each label that falls into the abstain band.
     """
@@ -43,8 +54,10 @@ class PolicyRates:
     name: str
     threshold: float
     authentic_below: float
+    prior_synthetic: float
     fpr: Figure | None
     fnr: Figure | None
+    hter: Figure | None
     uncertain_bonafide: float | None
     uncertain_spoof: float | None
 
@@ -71,6 +84,8 @@ class Evaluation:
         Clips by label and verdict, as the reports had them.
     without_score : tuple of (str, str)
         Id and reason of each clip that has no score.
+    nuisances : tuple of MatchedBins
+        The EER within bins of each nuisance; empty unless asked for.
     settings : dict
         Costs, number of replicates and seed.
     about : dict
@@ -85,6 +100,7 @@ class Evaluation:
     tandem: dict[str, float]
     verdicts: dict[str, dict[str, int]]
     without_score: tuple[tuple[str, str], ...]
+    nuisances: tuple[MatchedBins, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -115,6 +131,7 @@ def evaluate_scores(
     policies: Sequence[Policy] = (),
     *,
     asv: AsvScores | None = None,
+    nuisances: Mapping[str, Column] | None = None,
     costs: DcfCosts | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -131,6 +148,9 @@ def evaluate_scores(
         Operating points to judge; ``balanced``, or else the first one, is used in the breakdowns.
     asv : AsvScores, optional
         Scores of a speaker verifier, for the tandem figures.
+    nuisances : mapping of str to ndarray, shape (clips,), optional
+        As from :func:`~deepfake_audio.evaluation.nuisances.nuisance_columns`, in the order of the
+        table, for the EER within bins of each.
     costs : DcfCosts, optional
         For minDCF and actDCF; those of ASVspoof 5 by default.
     n_bootstrap : int
@@ -149,13 +169,14 @@ def evaluate_scores(
     scored = table.select(table.has_score)
     if len(scored) == 0:
         raise DatasetError(f"none of {len(table)} clips has a score")
-    codec = ~scored.is_bonafide & (scored.family == "codec")
-    core = scored.select(~codec)
+    counted = table.is_counted
+    core = table.select(counted)
     bona = core.is_bonafide
+    both = bool(bona.any() and not bona.all())
 
     statistics: dict[str, Statistic] = {}
     by_page: dict[str, float] = {}
-    if bona.any() and not bona.all():
+    if both:
         statistics |= figure_statistics(core.bonafide_score, bona, core.source, costs)
         by_page = page_macro_eer(core.bonafide_score, bona, core.source)[1]
     # All intervals come from the same replicates: cheaper, and figures stay comparable.
@@ -165,6 +186,8 @@ def evaluate_scores(
         statistics | rates, strata, n_replicates=n_bootstrap, seed=seed
     )
 
+    within = {name: column[counted] for name, column in (nuisances or {}).items()} if both else {}
+
     missing = table.select(~table.has_score)
     judged = sorted(policies, key=lambda policy: policy.name != "balanced")[:1]
     threshold = judged[0].threshold if judged else None
@@ -172,7 +195,7 @@ def evaluate_scores(
         clips={
             "bonafide": int(bona.sum()),
             "spoof": int((~bona).sum()),
-            "codec": int(codec.sum()),
+            "codec": len(scored) - len(core),
             "without_score": len(missing),
             "total": len(table),
         },
@@ -188,6 +211,7 @@ def evaluate_scores(
             (str(i), str(why or verdict))
             for i, why, verdict in zip(missing.id, missing.reason, missing.verdict, strict=True)
         ),
+        nuisances=matched_bins(core, within, strata, n_bootstrap=n_bootstrap, seed=seed),
         settings={
             "n_bootstrap": n_bootstrap,
             "seed": seed,
@@ -206,10 +230,13 @@ def _policy_statistics(table: ScoreTable, policies: Sequence[Policy]) -> dict[st
     statistics = {}
     for policy in policies:
         flagged = table.p_synthetic >= policy.threshold
+        fpr, fnr = mean_over(flagged, bona), mean_over(~flagged, ~bona)
         if bona.any():
-            statistics[f"fpr {policy.name}"] = mean_over(flagged, bona)
+            statistics[f"fpr {policy.name}"] = fpr
         if not bona.all():
-            statistics[f"fnr {policy.name}"] = mean_over(~flagged, ~bona)
+            statistics[f"fnr {policy.name}"] = fnr
+        if bona.any() and not bona.all():
+            statistics[f"hter {policy.name}"] = half_of_both(fpr, fnr)
     return statistics
 
 
@@ -220,8 +247,10 @@ def _policy_rates(table: ScoreTable, policy: Policy, estimates: dict[str, Figure
         name=policy.name,
         threshold=policy.threshold,
         authentic_below=policy.authentic_below,
+        prior_synthetic=policy.prior_synthetic,
         fpr=estimates.get(f"fpr {policy.name}"),
         fnr=estimates.get(f"fnr {policy.name}"),
+        hter=estimates.get(f"hter {policy.name}"),
         uncertain_bonafide=float(between[bona].mean()) if bona.any() else None,
         uncertain_spoof=float(between[~bona].mean()) if not bona.all() else None,
     )

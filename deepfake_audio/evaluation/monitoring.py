@@ -5,7 +5,8 @@ labels is whether what comes in, and what is said about it, is still what it was
 whether chance explains a shift, taking recordings for independent: many of one call or one speaker
 are not, and then chance explains more.
 
-Reports know no language, so that a change of languages shows only in scores and novelty.
+Reports know no language. Where it was kept beside them, its mix is compared too; where not, a
+change of languages shows only in scores and novelty.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class Population:
     mixes: dict[str, Counter[Hashable]] = field(
         default_factory=lambda: {name: Counter() for name in MIXES}
     )
+    properties: dict[str, Counter[Hashable]] = field(default_factory=dict)
     shares: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     policies: Counter[str] = field(default_factory=Counter)
@@ -130,6 +132,8 @@ class Population:
         for name, mix in self.mixes.items():
             if row.verdict != FAILED and (value := getattr(row, name)) is not None:
                 mix[value] += 1
+        for name, text in row.properties.items():
+            self.properties.setdefault(name, Counter())[text] += 1
         self.shares.update(row.warnings)
         if row.verdict in (FAILED, Verdict.INCONCLUSIVE):
             self.shares[str(row.verdict)] += 1
@@ -209,6 +213,9 @@ def _compare(
     for name in MIXES:
         if before.mixes[name] and now.mixes[name]:
             yield name, mix_shift(before.mixes[name], now.mixes[name], rng)
+    for name in sorted(before.properties.keys() & now.properties.keys()):
+        shift = mix_shift(before.properties[name], now.properties[name], rng)
+        yield f"metadata.{name}", shift
     told = all(population.numbers["novelty"] for population in (before, now))
     for name in sorted(before.shares | now.shares):
         if name == "unknown_source" and not told:
@@ -226,6 +233,9 @@ def _notes(before: Population, now: Population) -> Iterator[str]:
     for population, name in ((before, "reference"), (now, "current")):
         if population.models and not population.numbers["novelty"]:
             yield f"the {name} reports state no novelty"
+    for what in sorted(before.properties.keys() ^ now.properties.keys()):
+        name = "current" if what in before.properties else "reference"
+        yield f"the metadata of the {name} reports state no {what}"
 
 
 def monitoring_table(found: Monitoring) -> str:

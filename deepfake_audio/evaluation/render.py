@@ -19,6 +19,11 @@ _FIGURES = {
     "auc": ("AUC", False),
 }
 
+_BINS_HEADER = (
+    *("nuisance", "EER of it alone %", "bin", "genuine", "synthetic"),
+    *("EER within it", "interval", "differs from"),
+)
+
 _TANDEM_RATES = ("asv_eer", "asv_false_alarm", "asv_miss", "asv_false_alarm_spoof", "t_eer")
 
 _MAX_LISTED = 50
@@ -57,10 +62,15 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
     yield "Figures", header, rows
 
     header = ("policy", "threshold", "authentic below", "genuine flagged", interval)
-    header += ("synthetic not flagged", interval, "uncertain: genuine %", "synthetic %")
+    header += ("synthetic not flagged", interval, "HTER", interval)
+    header += ("uncertain: genuine %", "synthetic %")
     rows = []
     for policy in evaluation.policies:
-        rates = *_estimate(policy.fpr, True), *_estimate(policy.fnr, True)
+        rates = [
+            cell
+            for figure in (policy.fpr, policy.fnr, policy.hter)
+            for cell in _estimate(figure, True)
+        ]
         band = _percent(policy.uncertain_bonafide), _percent(policy.uncertain_spoof)
         cuts = f"{policy.threshold:.4f}", f"{policy.authentic_below:.4f}"
         rows.append((policy.name, *cuts, *rates, *band))
@@ -82,18 +92,33 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Row, list[Row]]]:
     rows = [(name, _percent(rate)) for name, rate in evaluation.pages.items()]
     yield "Pages with both labels", ("source", "EER %"), rows
 
+    yield "Nuisances", _BINS_HEADER, list(_bins(evaluation))
+
     for attribute, groups in evaluation.breakdown.items():
         header = (attribute, "genuine", "synthetic", "EER %", "against", "EER % same source")
-        header += ("genuine flagged %", "synthetic not flagged %")
+        header += ("genuine flagged %", "synthetic not flagged %", "HTER %")
         rows = []
         for row in groups:
             counts = str(row.n_bonafide), str(row.n_spoof)
             against = "" if row.eer is None else row.against
-            shares = _percent(row.eer_same_source), _percent(row.fpr), _percent(row.fnr)
+            values = row.eer_same_source, row.fpr, row.fnr, row.hter
+            shares = [_percent(value) for value in values]
             rows.append((row.group, *counts, _percent(row.eer), against, *shares))
         yield f"By {attribute}", header, rows
 
     yield "Without a score", ("clip", "reason"), [*evaluation.without_score[:_MAX_LISTED]]
+
+
+def _bins(evaluation: Evaluation) -> Iterator[Row]:
+    for found in evaluation.nuisances:
+        first: Row = (found.nuisance, _percent(found.eer_alone))
+        for one in found.bins:
+            pairs = [pair for pair in found.apart if one.values in pair]
+            others = [values for pair in pairs for values in pair if values != one.values]
+            rate = _estimate(one.eer, True) if one.eer else ("too few", "-")
+            counts = str(one.n_bonafide), str(one.n_spoof)
+            yield (*first, one.values, *counts, *rate, "; ".join(others))
+            first = ("", "")
 
 
 def _percent(rate: float | None) -> str:

@@ -1,10 +1,15 @@
-"""Reports that were kept: the JSON lines of ``detect --jsonl``, the parquet files of ``score``."""
+"""Reports that were kept: the JSON lines of ``detect --jsonl``, the parquet files of ``score``.
+
+A report says nothing of a recording's language or of where it came in. Where that was kept beside
+it, it can be read too: in JSON lines an object ``metadata`` beside the report's own keys, or the
+detections of the service, which have ``metadata`` and ``report``; in parquet files a column.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +51,8 @@ class ReportRow:
     warnings : tuple of str
     policy, model : str
         Thresholds in words, and model with the start of its hash; empty of a failure.
+    properties : dict of str to str
+        What was kept beside the report, of what was asked for.
     """
 
     where: str
@@ -64,6 +71,7 @@ class ReportRow:
     warnings: tuple[str, ...]
     policy: str
     model: str
+    properties: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_report(cls, report: Report, where: str) -> Self:
@@ -91,14 +99,15 @@ class ReportRow:
     @classmethod
     def of_columns(cls, values: dict[str, Any], where: str) -> Self:
         """Build from a row of ``score``; columns that older files lack are missing."""
-        kept: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
+        names = set(cls.__dataclass_fields__) - {"properties"}
+        kept: dict[str, Any] = {key: values.get(key) for key in names}
         if values["error_code"] is not None:
             kept |= {"verdict": FAILED, "reason": values["error_code"], "policy": "", "model": ""}
         else:
             sha256 = (values.get("model_sha256") or "")[:8]
             kept["model"] = f"{values.get('model')} {values.get('model_version')} ({sha256})"
-            names = ("policy", "threshold", "prior_synthetic")
-            kept["policy"] = _policy(*(values.get(name) for name in names))
+            point = ("policy", "threshold", "prior_synthetic")
+            kept["policy"] = _policy(*(values.get(name) for name in point))
         return cls(**{**kept, "where": where, "warnings": tuple(values.get("warnings") or ())})
 
 
@@ -106,7 +115,19 @@ def _policy(name: Any, threshold: Any, prior: Any) -> str:
     return f"{name}, threshold {threshold:g}, prior {prior:g}"
 
 
-def read_reports(sources: Iterable[str | Path]) -> Iterator[ReportRow]:
+def _known(about: dict[str, Any], properties: Sequence[str]) -> dict[str, str]:
+    """Return those properties that are there and are short values, as text."""
+    found = {name: about.get(name) for name in properties}
+    return {
+        name: str(value)
+        for name, value in found.items()
+        if isinstance(value, str | int | float) and value != ""
+    }
+
+
+def read_reports(
+    sources: Iterable[str | Path], properties: Sequence[str] = ()
+) -> Iterator[ReportRow]:
     """Read reports one after the other; of a file, no more than a batch is held.
 
     Parameters
@@ -114,6 +135,8 @@ def read_reports(sources: Iterable[str | Path]) -> Iterator[ReportRow]:
     sources : iterable of path
         ``.jsonl`` files of ``detect --jsonl``, ``.parquet`` files of ``score``, or folders that
         hold such files.
+    properties : sequence of str
+        What to read of the metadata beside the reports; it need not be there.
 
     Yields
     ------
@@ -130,7 +153,8 @@ def read_reports(sources: Iterable[str | Path]) -> Iterator[ReportRow]:
     for source in sources:
         for path in report_files(Path(source)):
             try:
-                yield from (_parquet if path.suffix == ".parquet" else _json_lines)(path)
+                read = _parquet if path.suffix == ".parquet" else _json_lines
+                yield from read(path, properties)
             except OSError as error:
                 raise DatasetError(
                     f"cannot be read ({error.strerror or error})", name=str(path), hint="check it"
@@ -165,7 +189,7 @@ def report_files(source: Path) -> list[Path]:
     return found
 
 
-def _json_lines(path: Path) -> Iterator[ReportRow]:
+def _json_lines(path: Path, properties: Sequence[str]) -> Iterator[ReportRow]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -175,15 +199,25 @@ def _json_lines(path: Path) -> Iterator[ReportRow]:
                 values = json.loads(line)
                 if not isinstance(values, dict):
                     raise ValueError("no JSON object")
-                row = ReportRow.of_report(Report.from_dict(values), where)
-            except (ValueError, TypeError, AttributeError) as error:
+                about = _known(values.get("metadata") or {}, properties)
+                row = replace(_of_json(values, where), properties=about)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise DatasetError(
                     f"is no report ({error})", name=where, hint="give what `detect --jsonl` wrote"
                 ) from error
             yield row
 
 
-def _parquet(path: Path) -> Iterator[ReportRow]:
+def _of_json(values: dict[str, Any], where: str) -> ReportRow:
+    """Read a report, or a detection of the service with its report or its error."""
+    report = values.get("report", values)
+    if report is None and (error := values.get("error")):
+        failed = {"name": values["name"], "error_code": error["code"]}
+        return ReportRow.of_columns(failed, where)
+    return ReportRow.of_report(Report.from_dict(report), where)
+
+
+def _parquet(path: Path, properties: Sequence[str]) -> Iterator[ReportRow]:
     parquet = import_parquet()
     try:
         with parquet.ParquetFile(path) as file:
@@ -193,11 +227,13 @@ def _parquet(path: Path) -> Iterator[ReportRow]:
                 raise DatasetError(
                     f"has no column {min(missing)}", name=str(path), hint="give what `score` wrote"
                 )
-            columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
+            wanted = dict.fromkeys((*_COLUMNS, *properties))
+            columns = [name for name in wanted if name in file.schema_arrow.names]
             row = 0
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 for values in batch.to_pylist():
-                    yield ReportRow.of_columns(values, f"{path}:{row}")
+                    about = _known(values, properties)
+                    yield replace(ReportRow.of_columns(values, f"{path}:{row}"), properties=about)
                     row += 1
     except ValueError as error:  # pyarrow's complaints are ValueErrors
         raise DatasetError(

@@ -6,94 +6,16 @@ nothing about speech (Müller et al., 2106.12914). A nuisance that says nothing 
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..audio import decode
-from ..config import SAMPLE_RATE_HZ
 from ..datasets.clip import Clip
-from ..datasets.manifest import iter_audio
 from ..errors import AudioError, DatasetError
-from ..windows import FRAME_S, activity, frame_moments
-from .metrics import eer
-
-_THREADS = 2
-_CHUNK = 64
-_TOP_SHARE = 0.99  # of the energy that lies below the bandwidth
-_FRAME = 512
-
-Samples = np.ndarray
-"""One channel at 16 kHz, float32."""
-
-
-def duration_s(samples: Samples) -> float:
-    """Length in seconds."""
-    return len(samples) / SAMPLE_RATE_HZ
-
-
-def level_db(samples: Samples) -> float:
-    """Root mean square, decibels below full scale."""
-    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
-
-
-def leading_silence_s(samples: Samples) -> float:
-    """Seconds before the first active frame."""
-    return _edge(activity(frame_moments(samples[None]))[0])
-
-
-def trailing_silence_s(samples: Samples) -> float:
-    """Seconds after the last active frame."""
-    return _edge(activity(frame_moments(samples[None]))[0][::-1])
-
-
-def _edge(active: np.ndarray) -> float:
-    return float(np.argmax(active) if active.any() else len(active)) * FRAME_S
-
-
-def pause_share(samples: Samples) -> float:
-    """Share of frames that are silent or pauses."""
-    active = activity(frame_moments(samples[None]))[0]
-    return float(1 - active.mean()) if active.size else 0.0
-
-
-def noise_floor_db(samples: Samples) -> float:
-    """Level of the quietest tenth of the frames, decibels."""
-    power = frame_moments(samples[None])[1, 0]
-    return float(10 * np.log10(np.percentile(power, 10) + 1e-12)) if power.size else -120.0
-
-
-def bandwidth_hz(samples: Samples) -> float:
-    """Frequency below which 99 % of the energy lies after whitening by 6 dB an octave."""
-    count = len(samples) // _FRAME
-    if not count:
-        return 0.0
-    frames = samples[: count * _FRAME].reshape(count, _FRAME) * np.hanning(_FRAME)
-    spectrum = np.square(np.abs(np.fft.rfft(frames))).mean(0)
-    hz = np.arange(spectrum.size) * SAMPLE_RATE_HZ / _FRAME
-    weighted = np.cumsum(spectrum * np.square(hz))
-    return float(hz[np.searchsorted(weighted, _TOP_SHARE * weighted[-1])])
-
-
-NUISANCES: Mapping[str, Callable[[Samples], float]] = {
-    measure.__name__: measure
-    for measure in (
-        duration_s,
-        level_db,
-        leading_silence_s,
-        trailing_silence_s,
-        pause_share,
-        noise_floor_db,
-        bandwidth_hz,
-    )
-}
-"""What is measured of each clip."""
+from .nuisances import Column, eer_alone, known, measure_clips, nuisance_columns
 
 
 @dataclass(frozen=True)
@@ -103,17 +25,17 @@ class Shortcut:
     Attributes
     ----------
     name : str
-        Of :data:`NUISANCES`.
+        Of :data:`~deepfake_audio.evaluation.nuisances.NUISANCES` or ``RECORDED``.
     eer : float
-        Of the better direction, in [0, 0.5]; 0.5 says nothing.
-    bonafide, spoof : float
-        Median in each class.
+        See :func:`~deepfake_audio.evaluation.nuisances.eer_alone`.
+    bonafide, spoof : float or str
+        Median in each class, or the text that most of it have.
     """
 
     name: str
     eer: float
-    bonafide: float
-    spoof: float
+    bonafide: float | str
+    spoof: float | str
 
 
 @dataclass(frozen=True)
@@ -158,34 +80,16 @@ def check_data(
     DatasetError
         If a class is missing, or nothing could be decoded.
     """
-
-    def measure(item: tuple[int, Path | bytes]) -> tuple[int, list[float], bytes] | AudioError:
-        index, source = item
-        try:
-            samples = decode(source, name=clips[index].id).samples[0]
-        except AudioError as error:
-            return error
-        content = np.rint(samples * 32767).astype(np.int16).tobytes()
-        values = [nuisance(samples) for nuisance in NUISANCES.values()]
-        return index, values, hashlib.sha256(content).digest()
-
     indices: list[int] = []
-    rows: list[list[float]] = []
     by_content: dict[bytes, list[int]] = defaultdict(list)
     unreadable = []
-    items = iter_audio(clips)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        while chunk := list(islice(items, _CHUNK)):
-            for found in pool.map(measure, chunk):
-                if isinstance(found, AudioError):
-                    unreadable.append(str(found))
-                    continue
-                index, values, digest = found
-                indices.append(index)
-                rows.append(values)
-                by_content[digest].append(index)
-            if on_progress:
-                on_progress(len(indices) + len(unreadable))
+    measured = list(measure_clips(clips, on_progress=on_progress))
+    for found in measured:
+        if isinstance(found, AudioError):
+            unreadable.append(str(found))
+            continue
+        indices.append(found.index)
+        by_content[found.digest].append(found.index)
     kept = [clips[i] for i in indices]
     groups = [sorted(group) for group in by_content.values() if len(group) > 1]
     groups.sort(key=lambda group: (len({clips[i].label for i in group}) == 1, group))
@@ -194,25 +98,32 @@ def check_data(
         counts[f"{clip.split or 'unsplit'} {clip.label}"] += 1
     return DataCheck(
         clips=dict(sorted(counts.items())),
-        shortcuts=_shortcuts(kept, np.array(rows)),
+        shortcuts=_shortcuts(
+            {name: column[indices] for name, column in nuisance_columns(clips, measured).items()},
+            np.array([clip.is_synthetic for clip in kept], dtype=bool),
+        ),
         leaks=_leaks(clips, groups),
         doubles=[tuple(clips[i].id for i in group) for group in groups],
         unreadable=unreadable,
     )
 
 
-def _shortcuts(clips: Sequence[Clip], values: np.ndarray) -> list[Shortcut]:
-    spoof = np.array([clip.is_synthetic for clip in clips], dtype=bool)
+def _shortcuts(columns: dict[str, Column], spoof: NDArray[np.bool_]) -> list[Shortcut]:
     if not spoof.any() or spoof.all():
         raise DatasetError("shortcuts need clips of both classes", hint="add the missing class")
-    found = []
-    for name, column in zip(NUISANCES, values.T, strict=True):
-        one, other = column[~spoof], column[spoof]
-        rate = eer(one, other).value
-        found.append(
-            Shortcut(name, min(rate, 1 - rate), float(np.median(one)), float(np.median(other)))
-        )
+    found = [
+        Shortcut(name, eer_alone(column, spoof), _typical(column[~spoof]), _typical(column[spoof]))
+        for name, column in columns.items()
+        if known(column)[spoof].any() and known(column)[~spoof].any()
+    ]
     return sorted(found, key=lambda shortcut: shortcut.eer)
+
+
+def _typical(column: Column) -> float | str:
+    values = column[known(column)]
+    if column.dtype.kind == "U":
+        return str(Counter(values.tolist()).most_common(1)[0][0])
+    return float(np.median(values))
 
 
 def _leaks(clips: Sequence[Clip], doubles: Iterable[Sequence[int]]) -> dict[str, list[str]]:
@@ -232,10 +143,10 @@ def _leaks(clips: Sequence[Clip], doubles: Iterable[Sequence[int]]) -> dict[str,
 def check_table(check: DataCheck) -> str:
     """Return a check as Markdown."""
     lines = ["clips: " + ", ".join(f"{name} {count:,}" for name, count in check.clips.items())]
-    lines += ["", "| nuisance | EER of it alone % | median bonafide | median spoof |"]
+    lines += ["", "| nuisance | EER of it alone % | typical bonafide | typical spoof |"]
     lines += ["|---|---:|---:|---:|"]
     lines += [
-        f"| {s.name} | {100 * s.eer:.1f} | {s.bonafide:.3g} | {s.spoof:.3g} |"
+        f"| {s.name} | {100 * s.eer:.1f} | {_cell(s.bonafide)} | {_cell(s.spoof)} |"
         for s in check.shortcuts
     ]
     lines.append("")
@@ -246,3 +157,7 @@ def check_table(check: DataCheck) -> str:
     if check.unreadable:
         lines.append(f"could not be read: {len(check.unreadable)}")
     return "\n".join(lines)
+
+
+def _cell(value: float | str) -> str:
+    return value.replace("|", "/") if isinstance(value, str) else f"{value:.3g}"

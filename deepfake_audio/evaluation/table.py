@@ -116,6 +116,15 @@ class ScoreTable:
         mask: NDArray[np.bool_] = np.isfinite(self.llr_synthetic)
         return mask
 
+    @property
+    def is_counted(self) -> NDArray[np.bool_]:
+        """True for clips that headline figures rest on, shape (clips,).
+
+        They have a score, and are no human speech through a codec (spoofs of family ``codec``).
+        """
+        mask: NDArray[np.bool_] = self.has_score & (self.is_bonafide | (self.family != "codec"))
+        return mask
+
     def select(self, rows: NDArray[Any]) -> Self:
         """Return the rows that a mask or an index array picks."""
         return type(self)(*(getattr(self, name)[rows] for name in self.columns()))

@@ -48,6 +48,19 @@ def test_drift_is_said_and_fails_only_if_asked(days: tuple[Path, Path]) -> None:
     assert monitor(*arguments, "--fail-on", "drift").exit_code == 1
 
 
+def test_a_property_kept_beside_the_reports(days: tuple[Path, Path], tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in days[0].read_text().splitlines()]
+    files = []
+    for language in ("en", "fr"):
+        files.append(tmp_path / f"{language}.jsonl")
+        told = [json.dumps({**line, "metadata": {"language": language}}) for line in lines]
+        files[-1].write_text("\n".join(told))
+    arguments = ("--reference", files[0], "--current", files[1])
+    assert "nothing has shifted" in monitor(*arguments).stdout
+    found = monitor(*arguments, "--property", "language").stdout
+    assert "shifted: metadata.language: en 100 % -> 0 %" in found
+
+
 def test_errors_are_one_line(days: tuple[Path, Path], tmp_path: Path) -> None:
     before, now = days
     with now.open("a") as file:

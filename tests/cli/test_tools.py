@@ -64,6 +64,23 @@ def test_evaluate_labelled_clips(labelled: Path, tmp_path: Path) -> None:
     assert (out / "report.md").is_file()
 
 
+def test_evaluate_within_bins_of_nuisances(labelled: Path) -> None:
+    arguments = ("--data", labelled, "--bootstrap", 0, "--nuisances", "--json")
+    found = json.loads(tool("evaluate", *UNITTEST, *arguments).stdout)["nuisances"]
+    [length] = [one for one in found if one["nuisance"] == "duration_s"]
+    assert length["eer_alone"] == 0  # synthetic clips are longer here
+    assert sum(one["n_spoof"] for one in length["bins"]) == 4
+    assert not any(one["eer"] for one in length["bins"])  # too few clips
+
+
+def test_evaluate_draws(labelled: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ("--data", labelled, "--bootstrap", 0, "--plots", tmp_path / "plots", "--json")
+    assert tool("evaluate", *UNITTEST, *arguments).exit_code == 0
+    names = ["det.png", "reliability.png", "scores.png", "systems.png"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == names
+
+
 def test_evaluate_checks_its_folder_before_scoring(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +144,7 @@ def test_evaluate_takes_a_part_spread_over_the_data(labelled: Path) -> None:
         (("evaluate",), 2),
         (("evaluate", "--data", "a", "--scores", "b"), 2),
         (("evaluate", "--data", "a", "--protocol", "b"), 2),
+        (("evaluate", "--scores", "a", "--nuisances"), 2),
         (("evaluate", *UNITTEST, "--data", "nowhere"), 4),
         (("evaluate", "--scores", "nowhere"), 4),
         (("train", "--data", "nowhere", "--config", "nowhere.toml", "--out", "x"), 2),

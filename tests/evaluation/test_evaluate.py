@@ -91,6 +91,8 @@ def test_policies_are_judged_at_their_thresholds(table, evaluation):
     assert rates.fpr.value == pytest.approx(np.mean(p[core & bona] >= 0.6))
     assert rates.fnr.value == pytest.approx(np.mean(p[core & ~bona] < 0.6))
     assert rates.fpr.low < rates.fpr.value < rates.fpr.high
+    assert rates.hter.value == pytest.approx((rates.fpr.value + rates.fnr.value) / 2)
+    assert rates.hter.low < rates.hter.value < rates.hter.high
     between = (p >= 0.4) & (p < 0.6)
     assert rates.uncertain_bonafide == pytest.approx(np.mean(between[core & bona]))
     assert rates.uncertain_spoof == pytest.approx(np.mean(between[core & ~bona]))
@@ -119,6 +121,11 @@ def test_breakdown_by_source_and_channel(table, evaluation):
     assert rows["corpus"].against == "all spoof"
     assert rows["corpus"].eer < rows["page a"].eer
     assert rows["corpus"].fnr is None
+    assert rows["corpus"].hter is None
+    page = (table.source == "page a") & table.has_score
+    wrong = (table.p_synthetic >= 0.6) == table.is_bonafide
+    shares = [wrong[page & (table.label == label)].mean() for label in ("bonafide", "spoof")]
+    assert rows["page a"].hter == pytest.approx(np.mean(shares))
     assert [row.group for row in evaluation.breakdown["channel"]] == ["studio"]
     assert break_down(table, "speaker", None) == []
     assert break_down(table, "language", None)[0].fpr is None
@@ -139,7 +146,7 @@ def test_json_and_report_are_saved(tmp_path, evaluation):
     assert all(line.endswith("|") for line in tables)
     gan = next(line for line in tables if "gan" in line)
     assert "hifi/gan" in gan
-    assert gan.count("|") == 9  # a bar in a name opens no column
+    assert gan.count("|") == 10  # a bar in a name opens no column
 
 
 def test_one_label_alone_still_gives_its_error_rate(table):

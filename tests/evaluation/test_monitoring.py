@@ -203,6 +203,57 @@ def test_lines_and_parquet_say_the_same(tmp_path: Path) -> None:
     assert not found.drift
 
 
+def tongues(reports: list[Report], share: float) -> list[str]:
+    return ["de" if i < share * len(reports) else "en" for i in range(len(reports))]
+
+
+def test_a_change_of_languages_is_named_where_they_were_kept(tmp_path: Path) -> None:
+    """As metadata beside the report, as detections of the service, as a column."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    before, now = make_reports(200), make_reports(200, 1)
+    beside, detections = tmp_path / "beside.jsonl", tmp_path / "detections.jsonl"
+    beside.write_text(
+        "\n".join(
+            json.dumps({**report.to_dict(), "metadata": {"language": language, "list": [1]}})
+            for report, language in zip(before, tongues(before, 0.1), strict=True)
+        )
+    )
+    lines = [
+        {"id": "x", "name": "x", "metadata": {"language": language}, "report": report.to_dict()}
+        for report, language in zip(now, tongues(now, 0.6), strict=True)
+    ]
+    error = {"code": "unreadable_audio", "message": "no audio"}
+    lines.append({"id": "y", "name": "y", "metadata": {}, "report": None, "error": error})
+    detections.write_text("\n".join(map(json.dumps, lines)))
+    table = [result_row(Item(r.input.name, ""), r) for r in now]
+    write_rows(str(tmp_path), "part-0.parquet", table)
+    joined = pq.read_table(tmp_path / "part-0.parquet")
+    column = pa.array(tongues(now, 0.6))
+    pq.write_table(joined.append_column("language", column), tmp_path / "part-0.parquet")
+
+    wanted = ("language", "list", "nothing")
+    for current in (detections, tmp_path / "part-0.parquet"):
+        found = monitor(read_reports([beside], wanted), read_reports([current], wanted))
+        shift = by_name(found)["metadata.language"]
+        assert shift.shifted
+        assert shift.shift == pytest.approx(0.5)
+        assert "de 10 % -> 60 %" in shift.words
+        assert not {"metadata.list", "metadata.nothing"} & set(by_name(found))
+    assert list(read_reports([detections]))[-1].verdict == FAILED
+    unasked = monitor(read_reports([beside]), read_reports([detections]))
+    assert "metadata.language" not in by_name(unasked)
+    one_sided = monitor(read_reports([beside], wanted), iter(rows(now)))
+    assert "the metadata of the current reports state no language" in one_sided.notes
+
+
+def test_a_detection_that_is_not_finished_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"name": "a", "report": null, "error": null}')
+    with pytest.raises(DatasetError, match=r"a\.jsonl:1.*is no report"):
+        list(read_reports([tmp_path / "a.jsonl"]))
+
+
 def test_older_files_have_no_novelty(tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     write_rows(

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from deepfake_audio.cli.tools import app
 from deepfake_audio.datasets import load_manifest
 from deepfake_audio.errors import DatasetError
-from deepfake_audio.evaluation.shortcuts import NUISANCES, check_data
+from deepfake_audio.evaluation.nuisances import NUISANCES
+from deepfake_audio.evaluation.shortcuts import check_data
 
 RATE = 16_000
 

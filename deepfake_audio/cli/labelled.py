@@ -1,0 +1,40 @@
+"""What the commands that work on labelled clips share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..datasets import Clip
+
+_data = typer.Option(
+    "--data", metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."
+)
+DataOption = Annotated[list[str], _data]
+OptionalDataOption = Annotated[list[str] | None, _data]
+SplitOption = Annotated[str | None, typer.Option(help="Only clips of this split.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Only so many clips, spread over the data.")
+]
+NoiseOption = Annotated[
+    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
+]
+
+
+def load_clips(data: list[str], split: str | None, limit: int | None) -> list[Clip]:
+    """Collect the clips that the options name.
+
+    Raises
+    ------
+    DatasetError
+        As for :func:`~deepfake_audio.datasets.load_manifest`.
+    """
+    from ..datasets import load_manifest
+
+    clips = load_manifest(data, split=split)
+    if limit is None or limit >= len(clips):
+        return clips
+    return [clips[i * len(clips) // limit] for i in range(limit)]
