@@ -3,9 +3,10 @@
 from .asking import Answer, Deployment, LocalDeployment, ServiceDeployment
 from .engines import ENGINES, Engine, Skipped, find_engines
 from .making import CLIPS, CONDITIONS, Plan, Recording, RedTeamSet, make_set
-from .outcome import PROTOCOL, SCHEMA, SCORES, Heard, count, groups_of, table, write_protocol
+from .outcome import AXES, PROTOCOL, SCHEMA, SCORES, Heard, count, groups_of, table, write_protocol
 
 __all__ = [
+    "AXES",
     "CLIPS",
     "CONDITIONS",
     "ENGINES",
