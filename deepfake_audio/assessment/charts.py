@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .cells import ERRORS, is_threshold
-from .document import Chart, ChartRow, Curve, CurveChart, DotChart, HeatMap, Mark, Number
+from .document import Chart, ChartRow, Curve, CurveChart, DotChart, HeatMap, Mark, Number, Words
 from .evidence import Source
 from .findings import Judged
 from .material import Material
@@ -28,16 +28,23 @@ def rates(found: Material, axis: str, texts: Texts) -> Iterator[Chart]:
     groups = list(by_group(found, axis).items())
     if axis not in CHARTED or len(groups) < 2:
         return
-    columns = tuple(texts[f"column.{name}"] for name in _COLUMNS)
+    names = {
+        measure: name
+        for measure, name in zip(ERRORS, _COLUMNS, strict=True)
+        if any(measure in by_measure for _, by_measure in groups)
+    }
+    columns = tuple(texts[f"column.{name}"] for name in names.values())
+    caption = (
+        *texts.words(f"by.{axis}"), Words(texts["colon"]), *texts.words("text.chart_rates"),
+    )  # fmt: skip
     for start in range(0, len(groups), _MOST_ROWS):
         rows = tuple(
             ChartRow(
                 group_of(axis, group, found.place(next(iter(by_measure.values()))), texts),
-                tuple(_mark(found, by_measure.get(measure)) for measure in ERRORS),
+                tuple(_mark(found, by_measure.get(measure)) for measure in names),
             )
             for group, by_measure in groups[start : start + _MOST_ROWS]
         )
-        caption = texts.words("text.chart_rates")
         yield DotChart(caption, columns, rows, texts["text.chart_key"])
 
 

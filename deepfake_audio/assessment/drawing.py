@@ -1,7 +1,8 @@
 """Charts as lines, boxes, dots and labels: laid out once, for every form of the report.
 
 Lengths are points, y grows downwards. Nothing is told by colour alone: what is above its target is
-a filled diamond, what is not a hollow circle, and shades have their numbers written in them.
+a filled diamond, what is not a hollow circle, what is not judged a cross, and shades have their
+numbers written in them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ OUTLINE = 1.4
 
 _SIZE, _SMALL = 7.5, 6.5
 _ROW, _HEAD, _FOOT = 13.0, 18.0, 16.0
-_GAP = 18.0
+_GAP = 22.0
+_EDGE = 10.0  # for the half of the last number that is right of its stroke
 _LABEL_SHARE = 0.26
 _ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _DARKEST = 0.5
 """Of a heat map: an equal error rate of a half is chance."""
 
+_STEPS = 4  # of a scale
 _CURVES_HEIGHT = 150.0
 _NARROW, _WIDE = 0.52, 1.0
 """Width of a character, of its size."""
@@ -69,7 +72,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Dot:
-    """A mark: a hollow circle, or a filled diamond."""
+    """A hollow circle, or a filled diamond."""
 
     x: float
     y: float
@@ -168,7 +171,7 @@ def text_width(text: str, size: float) -> float:
 def _columns(n: int, width: float) -> tuple[float, list[tuple[float, float]]]:
     """Return the width of the labels, and where each panel starts and ends."""
     labels = _LABEL_SHARE * width
-    panel = (width - labels - _GAP * n) / n
+    panel = (width - labels - _GAP * n - _EDGE) / n
     starts = [labels + _GAP + i * (panel + _GAP) for i in range(n)]
     return labels, [(start, start + panel) for start in starts]
 
@@ -185,11 +188,11 @@ def _dots(chart: DotChart, width: float) -> Iterator[Shape]:
         yield Label(left, _HEAD - 8, title, bold=True)
         marks = [mark for row in chart.rows if isinstance(mark := row.cells[at], Mark)]
         end = _end(marks)
-        for step in range(5):
-            x, share = left + (right - left) * step / 4, end * step / 4
+        for step in range(_STEPS + 1):
+            x, share = left + (right - left) * step / _STEPS, end * step / _STEPS
             yield Stroke(x, _HEAD - 2, x, bottom, RULE, 0.4)
-            yield Label(x, bottom + 9, f"{100 * share:g}", _SMALL, "middle", QUIET)
-        yield Label(right + 4, bottom + 9, "%", _SMALL, "start", QUIET)
+            unit = " %" if step == _STEPS else ""
+            yield Label(x, bottom + 9, f"{100 * share:g}{unit}", _SMALL, "middle", QUIET)
         for i, row in enumerate(chart.rows):
             mark = row.cells[at]
             if isinstance(mark, Mark):
@@ -222,7 +225,12 @@ def _mark(
         yield Stroke(x(mark.low.value), y, x(mark.high.value), y, colour, 1.2)
         for share in (mark.low.value, mark.high.value):
             yield Stroke(x(share), y - 2, x(share), y + 2, colour, 1.0)
-    yield Dot(x(mark.value.value), y, 3.0, colour, mark.state == "bad")
+    at, reach = x(mark.value.value), 2.6
+    if mark.state == "quiet":
+        yield Stroke(at - reach, y - reach, at + reach, y + reach, colour, OUTLINE)
+        yield Stroke(at - reach, y + reach, at + reach, y - reach, colour, OUTLINE)
+    else:
+        yield Dot(at, y, 3.0, colour, mark.state == "bad")
 
 
 def _said(mark: Mark) -> str:
@@ -272,12 +280,12 @@ def _curves(chart: CurveChart, width: float) -> Iterator[Shape]:
     def spot(threshold: float, share: float) -> tuple[float, float]:
         return left + (right - left) * threshold, bottom - _CURVES_HEIGHT * share
 
-    for step in range(5):
-        x, y = spot(step / 4, step / 4)
+    for step in range(_STEPS + 1):
+        x, y = spot(step / _STEPS, step / _STEPS)
         yield Stroke(left, y, right, y, RULE, 0.4)
         yield Stroke(x, top, x, bottom, RULE, 0.4)
-        yield Label(left - 4, y + 2.5, f"{25 * step}", _SMALL, "end", QUIET)
-        yield Label(x, bottom + 9, f"{step / 4:g}", _SMALL, "middle", QUIET)
+        yield Label(left - 4, y + 2.5, f"{100 * step / _STEPS:g}", _SMALL, "end", QUIET)
+        yield Label(x, bottom + 9, f"{step / _STEPS:g}", _SMALL, "middle", QUIET)
     yield Label(right, bottom + 9 + _FOOT / 2 + 3, chart.x_label, _SMALL, "end", QUIET)
     yield Label(2, top - 8, chart.y_label, _SMALL, colour=QUIET)
     x, _ = spot(chart.threshold.value, 0)

@@ -129,7 +129,9 @@ def _register(font: Path | None) -> Typeface:
         embedded = TTFont(_EMBEDDED, str(font))
     except (OSError, TTFError) as error:
         raise ConfigError(
-            f"is no TrueType file that can be embedded ({error})", name="pdf_font"
+            f"is no TrueType file that can be embedded ({error})",
+            name="pdf_font",
+            hint="give a .ttf or .ttc with TrueType outlines and Chinese characters",
         ) from error
     pdfmetrics.registerFont(embedded)
     shown = embedded.face.charToGlyph

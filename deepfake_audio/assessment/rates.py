@@ -55,7 +55,7 @@ def by_group(found: Material, axis: str) -> dict[str, dict[str, Judged]]:
         cell = judged.cell
         if cell.axis == axis and cell.measure in ERRORS:
             groups.setdefault(cell.group, {})[cell.measure] = judged
-    return groups
+    return dict(sorted(groups.items()))
 
 
 def rates_table(found: Material, axis: str, texts: Texts) -> Table | None:
