@@ -255,7 +255,7 @@ class _Maker:
                 hint="give a folder of genuine speech with --genuine",
             )  # fmt: skip
         if unreadable:
-            self._skipped.append(Skipped(f"{unreadable} genuine recordings", "cannot be read"))
+            self._skipped.append(Skipped("genuine recordings", f"{unreadable} cannot be read"))
 
     def _speak(self, engine: Engine) -> None:
         failed = 0

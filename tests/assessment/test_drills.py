@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from deepfake_audio.assessment import assess
+from deepfake_audio.assessment import AssessmentConfig, assess
+from deepfake_audio.assessment.material import gather
 from deepfake_audio.cli.tools import app
 from deepfake_audio.errors import DatasetError
 
@@ -53,7 +55,9 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]
 def judged(folder: Path, out: Path, threshold: float, name: str) -> dict[str, Any]:
     config = folder / "assessment.toml"
     config.write_text(CONFIG.format(threshold=repr(threshold), folder=name))
-    found = assess(config, out).material.findings["findings"]
+    out.mkdir(exist_ok=True)
+    material = gather(AssessmentConfig.load(config), config.name, out, datetime.now(UTC))
+    found = material.findings["findings"]
     return next(finding for finding in found if finding["key"] == KEY)
 
 
@@ -73,6 +77,7 @@ def test_a_finding_opens_and_closes(drilled: tuple[Path, list[float]], tmp_path:
 def test_the_report_tells_of_it(drilled: tuple[Path, list[float]], tmp_path: Path) -> None:
     folder, _ = drilled
     judged(folder, tmp_path / "out", 0.999999, "first")
+    assess(folder / "assessment.toml", tmp_path / "out")
     assert check_every_number(tmp_path / "out") > 100
     text = (tmp_path / "out" / "report.en.md").read_text()
     assert re.search(r"from the seed 1: \d+ genuine recordings, from 2 originals", text)
@@ -85,8 +90,8 @@ def test_the_report_tells_of_it(drilled: tuple[Path, list[float]], tmp_path: Pat
 def test_a_drill_is_no_evaluation(drilled: tuple[Path, list[float]], tmp_path: Path) -> None:
     folder, _ = drilled
     judged(folder, tmp_path / "out", 0.999999, "first")
-    cells = demo.read(tmp_path / "out" / "report.json")["cells"]["cells"]
-    assert {cell["axis"] for cell in cells} == {"drill"}
+    [cells] = (tmp_path / "out" / "evidence").glob("cells.*.json")
+    assert {cell["axis"] for cell in demo.read(cells)["cells"]} == {"drill"}
 
 
 def test_scores_that_were_changed_are_refused(
@@ -97,7 +102,6 @@ def test_scores_that_were_changed_are_refused(
         (tmp_path / name).write_bytes((folder / "first" / name).read_bytes())
     config = tmp_path / "assessment.toml"
     config.write_text(CONFIG.format(threshold="0.5", folder="."))
-    assess(config, tmp_path / "out")
     with (tmp_path / "scores.csv").open("a") as file:
         file.write("\n")
     with pytest.raises(DatasetError, match="changed since the drill"):

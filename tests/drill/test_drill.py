@@ -98,7 +98,7 @@ def test_the_protocol_tells_how(drilled: tuple[Path, Result]) -> None:
     protocol = json.loads((out / "drill.json").read_text())
     assert protocol["about"]["model"].startswith("unittest ")
     assert "--seed 7" in protocol["about"]["command"]
-    assert {"what": "1 genuine recordings", "why": "cannot be read"} in protocol["skipped"]
+    assert {"what": "genuine recordings", "why": "1 cannot be read"} in protocol["skipped"]
     for name, sha256 in protocol["files"].items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == sha256
     assert len(protocol["files"]) == 2 + len(rows(out / "scores.csv"))
@@ -250,7 +250,7 @@ def test_a_running_service_is_asked(
     assert protocol["about"]["policy"]["version"] == "default"
     assert key.read_text().strip() not in text
     with service.client("read") as client:
-        kept = client.get("/v1/detections", params={"limit": 1}).json()["items"][0]
+        kept = client.get("/v1/detections", params={"limit": 1}).json()["detections"][0]
     assert kept["metadata"] == {"drill": 7}
 
 
