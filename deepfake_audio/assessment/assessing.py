@@ -44,6 +44,11 @@ class Assessment:
         """How many findings are open."""
         return int(self.material.findings["summary"]["open"])
 
+    @property
+    def names_a_typeface(self) -> bool:
+        """Whether Chinese in a PDF is left to a typeface of the reader's."""
+        return "zh" in self.documents and self.material.config.pdf_font is None
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types."""
         found = self.material

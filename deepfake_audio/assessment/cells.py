@@ -18,11 +18,12 @@ ERRORS = ("false_positive", "miss")
 
 AXES = (
     "overall", "family", "codec", "language", "duration", "noise", "surface", "channel", "attack",
-    "condition",
+    "condition", "drill",
 )  # fmt: skip
 """By what error rates are told apart."""
 
 CONDITION = "condition"
+DRILL = "drill"
 _AXIS_OF_TOPIC = {
     "codecs": "codec", "double": "codec", "background": "noise",
     "durations": "duration", "attacks": "attack",

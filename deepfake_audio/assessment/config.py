@@ -259,6 +259,7 @@ class AssessmentConfig:
     evaluations: tuple[EvidenceFile, ...] = ()
     robustness: tuple[EvidenceFile, ...] = ()
     scores: tuple[ScoreFile, ...] = ()
+    drills: tuple[EvidenceFile, ...] = ()
     monitors: tuple[EvidenceFile, ...] = ()
     reports: Reports = field(default_factory=Reports)
     run: Run = field(default_factory=Run)

@@ -30,7 +30,8 @@ class Number:
     ----------
     value : float
     form : str
-        ``percent``, ``count``, ``seconds``, or ``plain``: four significant digits.
+        ``percent``, ``count``, ``seconds``, ``digits``: a whole number that stands for itself, or
+        ``plain``: four significant digits.
     ref : Ref
     """
 
@@ -47,6 +48,8 @@ class Number:
             return f"{self.value:,.0f}"
         if self.form == "seconds":
             return f"{self.value:.2f} s"
+        if self.form == "digits":
+            return f"{self.value:.0f}"
         return f"{self.value:.4g}"
 
 
@@ -98,7 +101,74 @@ class Table:
     caption: Line = ()
 
 
-Block = Paragraph | Table
+@dataclass(frozen=True)
+class Mark:
+    """A rate in a chart.
+
+    Attributes
+    ----------
+    value, low, high, target : Number
+        The ends of the interval are None where there is none.
+    state : str
+        ``good``: at or under the target; ``bad``: above it; ``quiet``: not judged.
+    """
+
+    value: Number
+    low: Number | None
+    high: Number | None
+    target: Number
+    state: str
+
+
+@dataclass(frozen=True)
+class ChartRow:
+    """A group, and for each column what is known of it."""
+
+    label: Line
+    cells: tuple[Mark | Number | None, ...]
+
+
+@dataclass(frozen=True)
+class DotChart:
+    """Rates with their intervals against their targets, one panel a column; cells are marks."""
+
+    caption: Line
+    columns: tuple[str, ...]
+    rows: tuple[ChartRow, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Shares as shades of grey, written out as well; cells are numbers, 0.5 is the darkest."""
+
+    caption: Line
+    columns: tuple[str, ...]
+    rows: tuple[ChartRow, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A share by threshold: (threshold, share) by (threshold, share), from left to right."""
+
+    name: str
+    points: tuple[tuple[Number, Number], ...]
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """Shares over the threshold, in [0, 1] both, and the threshold in force."""
+
+    caption: Line
+    curves: tuple[Curve, ...]
+    threshold: Number
+    threshold_label: str
+    x_label: str
+    y_label: str
+
+
+Chart = DotChart | HeatMap | CurveChart
+Block = Paragraph | Table | Chart
 
 
 @dataclass(frozen=True)
@@ -137,6 +207,17 @@ def inlines(node: Document | Section | Block) -> Iterator[Inline]:
     """Yield everything that is printed, in order, but for headings and headers."""
     if isinstance(node, Paragraph):
         yield from node.line
+    elif isinstance(node, DotChart | HeatMap):
+        yield from node.caption
+        for chart_row in node.rows:
+            yield from chart_row.label
+            for cell in chart_row.cells:
+                yield from _numbers(cell)
+    elif isinstance(node, CurveChart):
+        yield from (*node.caption, node.threshold)
+        for curve in node.curves:
+            for point in curve.points:
+                yield from point
     elif isinstance(node, Table):
         yield from node.caption
         for row in node.rows:
@@ -150,6 +231,14 @@ def inlines(node: Document | Section | Block) -> Iterator[Inline]:
                 yield from inlines(block)
         for section in node.sections:
             yield from inlines(section)
+
+
+def _numbers(cell: Mark | Number | None) -> Iterator[Number]:
+    if isinstance(cell, Mark):
+        parts = (cell.value, cell.low, cell.high, cell.target)
+        yield from (part for part in parts if part is not None)
+    elif cell is not None:
+        yield cell
 
 
 def sources(block: Block) -> list[str]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from .cells import AXES, ERRORS, is_threshold
-from .document import Block, Given, Line, Number, Paragraph, Section, Table, Words
+from . import charts
+from .cells import AXES, DRILL
+from .document import Block, Given, Inline, Line, Number, Paragraph, Section, Table, Words
 from .evidence import Ref, Source
-from .findings import Judged
 from .material import Material
+from .rates import form_of, group_of, rate_cells, rates_table
 from .texts import Texts
 
-_RATES = (*ERRORS, "abstention", "failure", "disagreement")
 _AT_THRESHOLD = ("genuine_flagged", "synthetic_not_flagged")
 _PERCENTILES = ("p50", "p95", "p99", "max")
-_NAMED_GROUPS = ("all", "service", "labelled", "reports", "chain")
 
 
 def effects_section(found: Material, texts: Texts) -> Section:
@@ -25,6 +23,7 @@ def effects_section(found: Material, texts: Texts) -> Section:
         sections=(
             Section(texts["title.errors"], tuple(_errors(found, texts))),
             Section(texts["title.robustness"], tuple(_robustness(found, texts))),
+            Section(texts["title.drill"], tuple(_drill(found, texts))),
             Section(texts["title.abstention"], _plain(found, texts, "abstention")),
             Section(texts["title.outcomes"], _outcomes(found, texts)),
             Section(texts["title.reviews"], _reviews(found, texts)),
@@ -33,39 +32,6 @@ def effects_section(found: Material, texts: Texts) -> Section:
             Section(texts["title.audit"], _audit(found, texts)),
         ),
     )
-
-
-def form_of(measure: str) -> str:
-    """Return how the values of a measure are written."""
-    return "percent" if measure in _RATES else "seconds" if measure.endswith("_s") else "count"
-
-
-def figure(values: dict[str, Any], measure: str, place: Ref, texts: Texts) -> Line:
-    """Return a value and its interval, as they stand at a place."""
-    form = form_of(measure)
-    number = Number(values["value"], form, place / "value")
-    if values["low"] is None:
-        return (number,)
-    ends = {end: Number(values[end], form, place / end) for end in ("low", "high")}
-    return texts.say("interval", value=number, **ends)
-
-
-def group_of(axis: str, group: str, place: Ref, texts: Texts) -> Line:
-    """Return the name of a group."""
-    if group in _NAMED_GROUPS and axis == "overall":
-        return texts.words(f"group.{group}")
-    return (Given(group, place / "group"),)
-
-
-def state_of(judged: Judged, texts: Texts) -> Line:
-    """Return how a cell stands to its target, in a word."""
-    if not judged.enough:
-        return texts.words("state.few", "quiet")
-    if judged.above:
-        return texts.words("state.above", "bad")
-    if judged.unproven:
-        return texts.words("state.unproven", "quiet")
-    return texts.words("state.under", "good")
 
 
 def _errors(found: Material, texts: Texts) -> Iterator[Block]:
@@ -79,45 +45,17 @@ def _errors(found: Material, texts: Texts) -> Iterator[Block]:
         )
     )
     wanted = {gap.topic for gap in found.gaps if gap.what == "axis"}
+    if (curve := charts.trade_off(found, texts)) is not None:
+        yield curve
     for axis in AXES:
-        if table := _axis(found, axis, texts):
+        if axis == DRILL:
+            continue
+        if table := rates_table(found, axis, texts):
+            yield from charts.rates(found, axis, texts)
             yield table
         elif f"axis.{axis}" in wanted:
             colon = Words(texts["colon"])
             yield Paragraph((*texts.words(f"axis.{axis}"), colon, *texts.missing("not_measured")))
-
-
-def _axis(found: Material, axis: str, texts: Texts) -> Table | None:
-    """Return both error rates by one axis."""
-    groups: dict[str, dict[str, Judged]] = {}
-    for judged in found.judged:
-        cell = judged.cell
-        if cell.axis == axis and cell.measure in ERRORS:
-            groups.setdefault(cell.group, {})[cell.measure] = judged
-    rows = []
-    for group, by_measure in groups.items():
-        anchor = found.place(next(iter(by_measure.values())))
-        row: list[Line] = [group_of(axis, group, anchor, texts)]
-        for measure in ERRORS:
-            judged_cell = by_measure.get(measure)
-            row += _rate(found, judged_cell, texts) if judged_cell else [(), (), ()]
-        rows.append(tuple(row))
-    if not rows:
-        return None
-    header = (
-        texts["column.group"], texts["column.n_genuine"], texts["column.genuine"],
-        texts["column.state"], texts["column.n_synthetic"], texts["column.synthetic"],
-        texts["column.state"],
-    )  # fmt: skip
-    return Table(header, tuple(rows), (9, 5, 12, 7, 6, 12, 7), texts.words(f"by.{axis}"))
-
-
-def _rate(found: Material, judged: Judged, texts: Texts) -> list[Line]:
-    """Return recordings, rate with interval, and state."""
-    cell, place = judged.cell, found.place(judged)
-    n: Line = () if cell.n is None else (Number(cell.n, "count", place / "n"),)
-    values = {"value": cell.value, "low": cell.low, "high": cell.high}
-    return [n, figure(values, cell.measure, place, texts), state_of(judged, texts)]
 
 
 def _robustness(found: Material, texts: Texts) -> Iterator[Block]:
@@ -133,14 +71,13 @@ def _robustness(found: Material, texts: Texts) -> Iterator[Block]:
     )  # fmt: skip
     header = texts["column.condition"], *(texts[f"column.{name}"] for *_, name in columns)
     for source in found.robustness:
+        yield charts.heat_map(found, source, texts)
         rows = []
         values = found.read(source.ref)
         for i, row in enumerate(values["rows"]):
             place = source.ref / "rows" / i
             cells: list[Line] = [(Given(row["condition"], place / "condition"),)]
-            # Rows state the rates of the first policy, which may be another than the one in force.
-            policies = values["evaluations"][i]["policies"]
-            in_force = policies and is_threshold(policies[0], found.subject.point.threshold)
+            in_force = charts.in_force(found, values, i)
             for key, form, _ in columns:
                 said = row[key]
                 cells.append(
@@ -152,6 +89,49 @@ def _robustness(found: Material, texts: Texts) -> Iterator[Block]:
         yield Table(header, tuple(rows), (4, 3, 3, 2, 3, 3, 2))
 
 
+def _drill(found: Material, texts: Texts) -> Iterator[Block]:
+    if not found.drills:
+        yield Paragraph(texts.missing("no_evidence"))
+        return
+    yield Paragraph(texts.words("text.drill"))
+    for source in found.drills:
+        yield from _one_drill(found, source, texts)
+    yield from charts.rates(found, DRILL, texts)
+    if table := rates_table(found, DRILL, texts):
+        yield table
+
+
+def _one_drill(found: Material, source: Source, texts: Texts) -> Iterator[Block]:
+    """Say what one drill was made of, and what it has not tried."""
+    values, about, counts = found.read(source.ref), source.ref / "about", source.ref / "counts"
+    numbers = {
+        name: Number(count, "count", counts / name) for name, count in values["counts"].items()
+    }
+    given: dict[str, Inline] = {
+        "made_at": Given(values["about"]["made_at"], about / "made_at"),
+        "seed": Number(values["about"]["seed"], "digits", about / "seed"),
+        "deployment": Given(values["about"]["deployment"], about / "deployment", code=True),
+    }
+    yield Paragraph(texts.say("text.drill_made", **given, **numbers))
+    rows: list[tuple[Line, ...]] = []
+    for i, tool in enumerate(values["tools"]):
+        at = source.ref / "tools" / i
+        names: tuple[Line, ...] = tuple(
+            (Given(tool[key], at / key),) for key in ("name", "kind", "version")
+        )
+        rows.append((*names, (Number(tool["recordings"], "count", at / "recordings"),)))
+    header = tuple(texts[f"column.{name}"] for name in ("name", "kind", "version", "n"))
+    if rows:
+        yield Table(header, tuple(rows), (4, 3, 4, 2))
+    skipped: list[tuple[Line, ...]] = []
+    for i, each in enumerate(values["skipped"]):
+        at = source.ref / "skipped" / i
+        skipped.append(((Given(each["what"], at / "what"),), (Given(each["why"], at / "why"),)))
+    if skipped:
+        header = (texts["column.what"], texts["column.why"])
+        yield Table(header, tuple(skipped), (4, 9), texts.words("text.drill_skipped"))
+
+
 def _plain(found: Material, texts: Texts, *measures: str) -> tuple[Block, ...]:
     """Return all cells of some measures, one a row."""
     rows = []
@@ -161,7 +141,7 @@ def _plain(found: Material, texts: Texts, *measures: str) -> tuple[Block, ...]:
             continue
         where = texts.words(f"axis.{cell.axis}")
         group = (*where, Words(texts["colon"]), *group_of(cell.axis, cell.group, place, texts))
-        n, measured, state = _rate(found, judged, texts)
+        n, measured, state = rate_cells(found, judged, texts)
         target = (Number(judged.target, form_of(cell.measure), place / "target"),)
         rows.append((group, n, measured, target, state))
     if not rows:

@@ -54,6 +54,7 @@ class Found:
     notes: Sequence[Note]
     service: dict[str, Any] | None
     robustness: bool
+    drill: bool
     data_sheet: bool
     sources: tuple[Source, ...]
 
@@ -69,6 +70,8 @@ def find_gaps(config: AssessmentConfig, found: Found) -> Iterator[Gap]:
             yield Gap("axis", given, topic=f"axis.{axis}")
     if not found.robustness:
         yield Gap("robustness", given)
+    if not found.drill:
+        yield Gap("drill", given)
     measures = {cell.measure for cell in found.cells}
     for measure, what in (
         ("abstention", "abstention"), ("disagreement", "reviews"), ("latency_p95_s", "latency"),

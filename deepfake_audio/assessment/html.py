@@ -8,9 +8,11 @@ from html import escape
 from importlib import resources
 
 from ..report import printable
+from . import svg
 from .document import (
     Absent,
     Block,
+    Chart,
     Document,
     Given,
     Inline,
@@ -22,9 +24,11 @@ from .document import (
     Words,
     sources,
 )
+from .drawing import draw
 
 _CODE = re.compile("`([^`]*)`")
 _PERCENT = 100
+_CHART_WIDTH = 520.0  # points; the page scales it
 
 
 def render(document: Document) -> str:
@@ -64,6 +68,10 @@ def _section(document: Document, section: Section, outline: Outline, depth: int)
 def _block(document: Document, block: Block) -> Iterator[str]:
     if isinstance(block, Paragraph):
         yield f"<p>{_line(block.line)}</p>"
+    elif isinstance(block, Chart):
+        drawing = draw(block, _CHART_WIDTH)
+        caption = f"<figcaption>{_line(block.caption)}</figcaption>"
+        yield f"<figure>{caption}{svg.render(drawing)}</figure>"
     else:
         yield "<table>"
         if block.caption:

@@ -9,6 +9,7 @@ from ..report import printable
 from .document import (
     Absent,
     Block,
+    Chart,
     Document,
     Given,
     Inline,
@@ -46,6 +47,8 @@ def _section(document: Document, section: Section, outline: Outline, depth: int)
 def _block(document: Document, block: Block) -> Iterator[str]:
     if isinstance(block, Paragraph):
         yield _line(block.line)
+    elif isinstance(block, Chart):
+        return  # what it shows stands in the table beside it
     else:
         if block.caption:
             yield f"**{_line(block.caption)}**"

@@ -16,10 +16,11 @@ from . import running
 from .cells import Cell, Note, evaluation_cells, latest, robustness_cells
 from .config import AssessmentConfig, ScoreFile
 from .drift import drift_cells, drift_facts
+from .drilled import add_drill, drill_cells
 from .evidence import Evidence, Ref, Source
 from .findings import LOG, Judged, Log, judge
 from .gaps import Found, Gap, find_gaps
-from .scored import score_cells
+from .scored import score_cells, trade_off
 from .service import service_cells, service_facts
 from .subject import Subject, load_subject
 
@@ -40,7 +41,9 @@ class Material:
     given, about, model, cells, log : Source
         The configuration, the run, the model, all cells, and the rectification log.
     service, drift, data_sheet : Source or None
-    robustness : tuple of Source
+    trade_off : Source or None
+        Error rates by threshold, of the last score table.
+    robustness, drills : tuple of Source
         In the order in which they were given.
     judged : tuple of Judged
         All cells, in the order of the source ``cells``.
@@ -61,7 +64,9 @@ class Material:
     service: Source | None
     drift: Source | None
     data_sheet: Source | None
+    trade_off: Source | None
     robustness: tuple[Source, ...]
+    drills: tuple[Source, ...]
     judged: tuple[Judged, ...]
     findings: dict[str, Any]
     gaps: tuple[Gap, ...]
@@ -114,6 +119,7 @@ def gather(config: AssessmentConfig, name: str, out: Path, moment: datetime) -> 
         notes=reader.notes,
         service=None if reader.service is None else evidence.read(reader.service.ref),
         robustness=bool(reader.robustness),
+        drill=bool(reader.drills),
         data_sheet=data_sheet is not None,
         sources=tuple(evidence.sources.values()),
     )
@@ -122,7 +128,8 @@ def gather(config: AssessmentConfig, name: str, out: Path, moment: datetime) -> 
     log, findings = _log(config, evidence, judged, command, table, moment)
     return Material(
         config, subject, evidence, given, about, model, table, log,
-        reader.service, reader.drift, data_sheet, tuple(reader.robustness), judged, findings, gaps,
+        reader.service, reader.drift, data_sheet, reader.trade_off, tuple(reader.robustness),
+        tuple(reader.drills), judged, findings, gaps,
     )  # fmt: skip
 
 
@@ -138,8 +145,10 @@ class _Reader:
         self.notes: list[Note] = []
         self.used: list[Source] = []
         self.robustness: list[Source] = []
+        self.drills: list[Source] = []
         self.service: Source | None = None
         self.drift: Source | None = None
+        self.trade_off: Source | None = None
 
     def read(self) -> None:
         """Read everything, what is most exact last: it counts where two say the same."""
@@ -160,6 +169,12 @@ class _Reader:
             )
             if self._is_of_the_model(sources[0], score.model):
                 self._score(score, sources)
+        for each in config.drills:
+            protocol, scores = add_drill(evidence, each)
+            if self._is_about_the_model(protocol):
+                self.drills.append(protocol)
+                self.used.append(protocol)
+                self._take(scores, drill_cells(evidence, scores, point.threshold))
         measured = running.run(config.run, config.model, evidence)
         if measured.scores:
             assert measured.scores.copy is not None
@@ -179,6 +194,11 @@ class _Reader:
         )
         self.used += sources[1:]
         self._take(sources[0], found)
+        if curve := trade_off(self.evidence, score):
+            moment = datetime.fromisoformat(sources[0].modified_at)
+            self.trade_off = self.evidence.make(
+                "trade_off.json", curve, self.command, sources[:1], moment=moment
+            )
 
     def _read_service(self) -> None:
         choice = self.config.service

@@ -19,6 +19,7 @@ from ..report import printable
 from .document import (
     Absent,
     Block,
+    Chart,
     Document,
     Inline,
     Line,
@@ -29,8 +30,10 @@ from .document import (
     Words,
     sources,
 )
+from .drawing import DASHES, DIAMOND, OUTLINE, Box, Dot, Drawing, Group, Label, Shape, Stroke, draw
 
 try:
+    from reportlab.graphics import shapes
     from reportlab.lib import colors
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.styles import ParagraphStyle
@@ -72,6 +75,7 @@ _OTHER = re.compile("[^\u0000-\u00ff]+")
 _CJK = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
 _CODE = re.compile("`([^`]*)`")
 _DENSE_COLUMNS = 7
+_CHART_NEEDS = 14 * mm
 _CHAPTER_NEEDS, _HEADING_NEEDS, _CAPTION_NEEDS = 65 * mm, 38 * mm, 38 * mm
 
 
@@ -125,7 +129,9 @@ def _register(font: Path | None) -> Typeface:
         embedded = TTFont(_EMBEDDED, str(font))
     except (OSError, TTFError) as error:
         raise ConfigError(
-            f"is no TrueType file that can be embedded ({error})", name="pdf_font"
+            f"is no TrueType file that can be embedded ({error})",
+            name="pdf_font",
+            hint="give a .ttf or .ttc with TrueType outlines and Chinese characters",
         ) from error
     pdfmetrics.registerFont(embedded)
     shown = embedded.face.charToGlyph
@@ -196,6 +202,9 @@ class _Setter:
                 text += f' <font color="{_QUIET}" size="6.8">[{places}]</font>'
             yield self._set(text, "body", 9.5, space_after=1.2 * mm)
             return
+        if isinstance(block, Chart):
+            yield from self._chart(block)
+            return
         if block.caption:
             yield CondPageBreak(_CAPTION_NEEDS)
             yield self._set(
@@ -208,6 +217,17 @@ class _Setter:
             yield from (self._table(block, first=True), Spacer(0, mm), places)
         else:
             yield from (places, self._table(block, first=False), Spacer(0, 2.5 * mm))
+
+    def _chart(self, chart: Chart) -> Iterator[Flowable]:
+        """Yield caption, sources and picture, on one page."""
+        picture = _picture(draw(chart, _WIDTH), self._typeface)
+        yield CondPageBreak(picture.height + _CHART_NEEDS)
+        yield self._set(
+            self._line(chart.caption), "caption", 9, bold=True,
+            space_before=2.5 * mm, space_after=0.5 * mm,
+        )  # fmt: skip
+        yield self._set(self._sources(chart), "sources", 6.8, _QUIET, space_after=mm)
+        yield from (picture, Spacer(0, 1.5 * mm))
 
     def _sources(self, block: Block) -> str:
         found = sources(block)
@@ -271,3 +291,44 @@ class _Setter:
             return "".join(f'<font name="{name}">{"".join(part)}</font>' for name, part in parts)
 
         return _OTHER.sub(other, escape(text))
+
+
+def _picture(drawing: Drawing, typeface: Typeface) -> Any:
+    """Return a drawing as reportlab draws it, whose y grows upwards."""
+    picture = shapes.Drawing(drawing.width, drawing.height)
+    for shape in drawing.shapes:
+        for each in shape.shapes if isinstance(shape, Group) else (shape,):
+            picture.add(_shape(each, drawing.height, typeface))
+    return picture
+
+
+def _shape(shape: Shape, height: float, typeface: Typeface) -> Any:
+    if isinstance(shape, Stroke):
+        return shapes.Line(
+            shape.x1, height - shape.y1, shape.x2, height - shape.y2,
+            strokeColor=colors.HexColor(shape.colour), strokeWidth=shape.width,
+            strokeDashArray=list(DASHES) if shape.dashed else None,
+        )  # fmt: skip
+    if isinstance(shape, Box):
+        return shapes.Rect(
+            shape.x, height - shape.y - shape.height, shape.width, shape.height,
+            fillColor=colors.HexColor(shape.fill), strokeColor=None,
+        )  # fmt: skip
+    if isinstance(shape, Dot):
+        x, y, r = shape.x, height - shape.y, shape.radius
+        colour = colors.HexColor(shape.colour)
+        if shape.diamond:
+            r *= DIAMOND
+            corners = [x, y - r, x + r, y, x, y + r, x - r, y]
+            return shapes.Polygon(corners, fillColor=colour, strokeColor=None)
+        return shapes.Circle(
+            x, y, r, fillColor=colors.white, strokeColor=colour, strokeWidth=OUTLINE
+        )
+    assert isinstance(shape, Label)
+    other = _OTHER.search(shape.text)
+    latin = "Helvetica-Bold" if shape.bold else "Helvetica"
+    return shapes.String(
+        shape.x, height - shape.y, shape.text,
+        fontName=typeface(other[0][0]) if other else latin, fontSize=shape.size,
+        textAnchor=shape.anchor, fillColor=colors.HexColor(shape.colour),
+    )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .document import Block, Given, Line, Number, Paragraph, Section, Table, Words
-from .effects import figure, form_of, group_of
 from .evidence import Ref
 from .findings import CLOSED, Judged
 from .gaps import Gap
 from .material import Material
+from .rates import figure, form_of, group_of
 from .texts import Texts
 
 _TONES = {"high": "bad", "medium": "bad", "low": "quiet"}

@@ -18,6 +18,9 @@ from .evidence import Evidence, Source
 
 Mask = NDArray[np.bool_]
 
+TRADE_OFF_SCHEMA = "deepfake_audio.trade_off/1"
+TRADE_OFF_STEPS = 50
+
 _COLUMNS = ("family", "language", "codec", "noise", "surface", "channel")
 
 
@@ -48,7 +51,7 @@ def score_cells(
     columns = _columns(evidence, given, table)
     source = sources[0]
     scored = table.has_score
-    core = scored & ~((table.family == "codec") & ~table.is_bonafide)
+    core = _counted(table)
     flagged = table.p_synthetic >= threshold
 
     def cells(axis: str, group: str, members: Mask) -> Iterator[Cell]:
@@ -78,6 +81,31 @@ def score_cells(
     if n := int(known.sum()):
         name = ("abstention", "overall", "labelled")
         yield rate(name, int((abstained & known).sum()), n, source.ref, source, threshold)
+
+
+def trade_off(evidence: Evidence, given: ScoreFile) -> dict[str, Any] | None:
+    """Return both error rates at thresholds all over [0, 1]; None if a class is missing."""
+    table = ScoreTable.read_csv(evidence.root / given.file)
+    table = table.select(_counted(table))
+    genuine, p = table.is_bonafide, table.p_synthetic
+    if genuine.all() or not genuine.any():
+        return None
+    points = [
+        {
+            "threshold": threshold,
+            "false_positive": float((p[genuine] >= threshold).mean()),
+            "miss": float((p[~genuine] < threshold).mean()),
+        }
+        for threshold in np.linspace(0, 1, TRADE_OFF_STEPS + 1).round(6).tolist()
+    ]
+    counts = {"genuine": int(genuine.sum()), "synthetic": int((~genuine).sum())}
+    return {"schema": TRADE_OFF_SCHEMA, **counts, "points": points}
+
+
+def _counted(table: ScoreTable) -> Mask:
+    """Return what error rates are of: scored, and no human speech through a neural codec."""
+    counted: Mask = table.has_score & ~((table.family == "codec") & ~table.is_bonafide)
+    return counted
 
 
 def _columns(evidence: Evidence, given: ScoreFile, table: ScoreTable) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +34,11 @@ SETTINGS = "augment.json"
 
 _THREADS = 2
 _MAX_AHEAD = 16
-_COLUMNS = (
+COLUMNS = (
     *("path", "id", "label", "system", "family", "source", "speaker", "language", "channel"),
     *("sentence", "split", "original", "version"),
 )
+"""Of a manifest."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Version:
 
     def of(self, clip: Clip, folder: Path) -> Clip:
         """Return what the version of a clip is, and where it lies."""
-        path = folder / _slug(self.name) / f"{_slug(clip.id)}-{_number(clip.id):08x}.flac"
+        path = folder / slug(self.name) / f"{slug(clip.id)}-{_number(clip.id):08x}.flac"
         made = replace(clip, id=f"{clip.id} {self.name}", path=path, row=None)
         if not self.vocoder:
             return made
@@ -173,11 +174,12 @@ def _versions_of(
             if samples is None:
                 samples = to_int16(decode(source, name=clip.id).samples[0])
             own = int(np.random.default_rng([seed, _number(clip.id)]).integers(2**31))
-            _save(target.path, version.make(samples, own))
+            save_flac(target.path, version.make(samples, own))
         yield _Made(target, clip.id, version.name)
 
 
-def _save(path: Path, samples: np.ndarray) -> None:
+def save_flac(path: Path, samples: np.ndarray) -> None:
+    """Write int16 samples at 16 kHz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     soundfile.write(partial, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
@@ -204,20 +206,26 @@ def _write_manifest(out: Path, made: Sequence[_Made]) -> None:
             rows = {row["id"]: row for row in csv.DictReader(file)}
     for clip, original, version in made:
         rows[clip.id] = {
-            **{name: str(getattr(clip, name)) for name in _COLUMNS[1:-2]},
+            **{name: str(getattr(clip, name)) for name in COLUMNS[1:-2]},
             "path": clip.path.relative_to(out).as_posix(),
             "original": original,
             "version": version,
         }
+    save_table(path, COLUMNS, (rows[key] for key in sorted(rows)))
+
+
+def save_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as UTF-8 CSV with a header, whole or not at all."""
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows[key] for key in sorted(rows))
+        writer.writerows(rows)
     partial.replace(path)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return a name as a part of a path."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", name)[-80:].strip("_.") or "clip"
 
 

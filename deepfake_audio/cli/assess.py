@@ -43,5 +43,10 @@ def assess(
                 f"{counts['open']} open findings ({counts['high']} high), {counts['closed']} "
                 f"closed; {len(done.material.gaps)} pieces of evidence are missing"
             )
+            if done.names_a_typeface:
+                say(
+                    "report.zh.pdf names the typeface STSong-Light and does not hold it: a reader "
+                    "without a Chinese typeface shows boxes; pdf_font embeds one"
+                )
         if fail_on is FailOn.FINDINGS and done.open_findings:
             raise typer.Exit(EXIT_HIT)

@@ -23,6 +23,7 @@ from .console import (
     say,
     use_utf8,
 )
+from .drill import drill
 from .evaluate import evaluate
 from .label import label
 from .monitor import monitor
@@ -50,6 +51,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.command()(label)
 app.command()(monitor)
+app.command()(drill)
 app.command()(assess)
 
 

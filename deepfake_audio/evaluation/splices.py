@@ -28,6 +28,12 @@ HOST_S = 8.0
 STRETCH_S = (1.0, 3.0)
 """Length of what is put in, seconds."""
 
+MARGIN_S = 0.5
+"""What is left of the host before and after, seconds."""
+
+MIN_HOST_S = STRETCH_S[1] + 2 * MARGIN_S + 0.1
+"""Shortest recording that the longest stretch goes into, seconds."""
+
 SEGMENT_S = 0.5
 """Length of a segment, and distance between the windows, seconds."""
 
@@ -108,7 +114,7 @@ def make_splices(clips: Sequence[Clip], *, seed: int = 0) -> list[Splice]:
             fitting = donors.get((other, clip.source)) or donors.get((other, ""), [])
             if fitting:
                 stretch = fitting[rng.integers(len(fitting))]
-                splices.append(_splice(clip, host, stretch, rng))
+                splices.append(splice(clip, host, stretch, rng))
     if {splice.host.label for splice in splices} != {"bonafide", "spoof"}:
         raise DatasetError(
             "too little of a class to make partly synthetic recordings of",
@@ -117,12 +123,22 @@ def make_splices(clips: Sequence[Clip], *, seed: int = 0) -> list[Splice]:
     return splices
 
 
-def _splice(clip: Clip, host: np.ndarray, stretch: np.ndarray, rng: np.random.Generator) -> Splice:
-    """Put a random part of a stretch somewhere into a host."""
+def splice(clip: Clip, host: np.ndarray, stretch: np.ndarray, rng: np.random.Generator) -> Splice:
+    """Put a random part of a stretch somewhere into a host.
+
+    Parameters
+    ----------
+    clip : Clip
+        What the host is.
+    host, stretch : np.ndarray, float32, shape (samples,)
+        16 kHz; at least :data:`MIN_HOST_S` and the longer of :data:`STRETCH_S` long.
+    rng : Generator
+        Draws the part and its place.
+    """
     length = int(rng.uniform(*STRETCH_S) * SAMPLE_RATE_HZ)
     first = int(rng.integers(len(stretch) - length + 1))
     part = stretch[first : first + length]
-    margin = SAMPLE_RATE_HZ // 2
+    margin = round(MARGIN_S * SAMPLE_RATE_HZ)
     start = int(rng.integers(margin, len(host) - length - margin))
     stop = start + length
     level = np.sqrt(np.mean(host[start:stop] ** 2)) or np.sqrt(np.mean(host**2))
