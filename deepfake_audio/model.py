@@ -108,9 +108,9 @@ class Body(nn.Module):
 
     def _judge(self, maps: Tensor) -> ModelOutput:
         """Pool the last axis of (batch, channels, rows, cells) and ask the heads."""
-        mean = maps.mean(3)
-        deviation = (maps.var(3, correction=0) + 1e-5).sqrt()
-        pooled = torch.cat([mean, deviation], 1).flatten(1)
+        mean = maps.mean(3, keepdim=True)
+        variance = (maps - mean).square().mean(3)  # several times faster than ``var``
+        pooled = torch.cat([mean[..., 0], (variance + 1e-5).sqrt()], 1).flatten(1)
         embedding = self.embed_norm(self.embed(pooled))
         heads = self.heads(self.dropout(F.relu(embedding)))
         return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])

@@ -30,8 +30,9 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     -------
     Tensor, shape (batch, 2, bins)
     """
-    deviation = (log_power.var(-1, correction=0) + 1e-5).sqrt()
-    spectra = torch.stack([log_power.mean(-1), deviation], 1)  # (batch, 2, bins)
+    mean = log_power.mean(-1, keepdim=True)
+    variance = (log_power - mean).square().mean(-1)  # several times faster than ``var``
+    spectra = torch.stack([mean[..., 0], (variance + 1e-5).sqrt()], 1)  # (batch, 2, bins)
     margin = SURROUNDINGS // 2
     padded = F.pad(spectra, (margin, margin), mode="replicate")
     return spectra - F.avg_pool1d(padded, SURROUNDINGS, stride=1)
