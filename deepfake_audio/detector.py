@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Self
 
 from .audio import AudioSource, DecodedAudio, LongAudio
+from .batching import in_groups
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
 from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, blocks_of
+from .devices import Precision
 from .errors import CheckpointError, DeepfakeAudioError
 from .judging import Judge, choose_policy
 from .listening import listen
 from .readahead import read_ahead
 from .report import ModelInfo, Report
-from .scoring import Precision, Scorer, in_groups
+from .scoring import Scorer
 from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
