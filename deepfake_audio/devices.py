@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .errors import DeviceError
+from .errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["auto", "fp32", "bf16"]
-"""What convolutions compute in: ``auto`` is bf16 where the device multiplies it natively."""
+Exactly = Literal["fp32", "tf32", "bf16"]
+"""What convolutions compute in: 24, 11 or 8 bits of precision. ``tf32`` is for GPUs alone."""
+
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+"""The same, or ``auto``: bf16 where the device multiplies it natively, else fp32."""
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """Return what to compute in on a device."""
+def resolve_precision(precision: Precision, device: torch.device) -> Exactly:
+    """Return what to compute in on a device.
+
+    Raises
+    ------
+    ConfigError
+        If the precision is unknown, or ``tf32`` on a CPU.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigError(
+            f"unknown precision {precision!r}", hint=f"use one of {', '.join(get_args(Precision))}"
+        )
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigError("tf32 is for GPUs", name="precision", hint="use auto, fp32 or bf16")
     if precision != "auto":
         return precision
-    if device.type != "cpu":
-        return "fp32"
+    return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Tell whether bf16 is native; elsewhere it is emulated, and slower than fp32."""
     import torch
 
-    # Elsewhere bf16 is emulated, and slower than fp32. Older releases of torch do not say.
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Older releases of torch do not say.
     known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def resolve_device(device: str) -> torch.device:
@@ -48,3 +68,19 @@ def resolve_device(device: str) -> torch.device:
     if not known:
         raise DeviceError("no such device here", name=device, hint="use cpu or auto")
     return found
+
+
+def resolve_devices(device: str) -> list[torch.device]:
+    """Return the devices to share work out to: ``"cuda"`` means all GPUs, ``"cuda:1"`` that one.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device here.
+    """
+    import torch
+
+    found = resolve_device(device)
+    if found.type == "cuda" and found.index is None:
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [found]

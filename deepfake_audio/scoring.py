@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .batching import batch_sizes
+from .calibration import probability
 from .checkpoint import CheckpointHeader
 from .config import SAMPLE_RATE_HZ, WindowConfig
-from .devices import Precision, resolve_device, resolve_precision
-from .errors import CheckpointError, ConfigError, DeviceError
+from .devices import Precision
+from .errors import CheckpointError
+from .inference import make_runner
 from .onnx_network import OnnxNetwork
 from .reduction import Evidence, Score, conclude, mean_where_any
 from .windows import (
@@ -104,19 +106,26 @@ class Scorer:
     header : CheckpointHeader
         How to cut windows and how to read logits.
     device : str or torch.device, default "cpu"
-        Where to compute; as for :func:`~deepfake_audio.devices.resolve_device`.
+        Where to compute; as for :func:`~deepfake_audio.devices.resolve_devices`.
     batch_windows : int, optional
         Most windows in a batch; the default suits the device.
-    precision : {"auto", "fp32", "bf16"}, default "auto"
+    precision : {"auto", "fp32", "tf32", "bf16"}, default "auto"
         See :data:`deepfake_audio.devices.Precision`. In fp32 a recording scores the same to 1e-4
         whatever stands beside it; in bf16 to some thousandths. An exported network is in fp32.
 
     Raises
     ------
     ConfigError
-        If the precision is unknown.
+        If the precision is unknown, or not one of the device's.
     DeviceError
         If there is no such device, or an exported network is to run on a GPU.
+
+    Attributes
+    ----------
+    runner : Runner
+        What runs the network.
+    network, devices, precision, lanes
+        As of the runner.
     """
 
     def __init__(
@@ -128,38 +137,19 @@ class Scorer:
         batch_windows: int | None = None,
         precision: Precision = "auto",
     ) -> None:
-        if precision not in get_args(Precision):
-            raise ConfigError(
-                f"unknown precision {precision!r}",
-                hint=f"use one of {', '.join(get_args(Precision))}",
-            )
         self.header = header
-        self.precision: Literal["fp32", "bf16"] = "fp32"
-        self.network: Network | OnnxNetwork = network
-        self.device: torch.device | str = "cpu"
-        if isinstance(network, OnnxNetwork):
-            if str(device) not in ("auto", "cpu"):
-                raise DeviceError(
-                    "an exported model runs on the CPU", name=str(device), hint="use cpu or auto"
-                )
-            self.device_type = "cpu"
-        else:
-            self._use_torch(network, device, precision)
-        cuda = self.device_type == "cuda"
-        self.batch_windows = batch_windows or (CUDA_BATCH_WINDOWS if cuda else CPU_BATCH_WINDOWS)
+        self.runner = make_runner(network, device, precision)
+        self.network = self.runner.network
+        self.precision = self.runner.precision
+        self.devices = self.runner.devices
+        self.lanes = self.runner.lanes
+        on_cpu = str(self.device) == "cpu"
+        self.batch_windows = batch_windows or (CPU_BATCH_WINDOWS if on_cpu else CUDA_BATCH_WINDOWS)
 
-    def _use_torch(
-        self, network: Network, device: torch.device | str, precision: Precision
-    ) -> None:
-        import torch
-
-        from .model import fused
-
-        found = resolve_device(str(device))
-        self.device, self.device_type = found, found.type
-        self.precision = resolve_precision(precision, found)
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.network = fused(network, dtype).to(found)
+    @property
+    def device(self) -> torch.device | str:
+        """The first of the devices, and mostly the only one."""
+        return self.devices[0]
 
     def n_windows(self, samples: FloatArray) -> int:
         """Return how many windows a recording of shape (channels, samples) gives."""
@@ -239,40 +229,40 @@ class Scorer:
 
     def _batches(self, length: IntArray, fill: Callable[[FloatArray, IntArray], None]) -> Heard:
         """Run windows of the given lengths; ``fill`` copies some of one length into a batch."""
-        logits = np.empty(length.size)
-        speech = np.empty(length.size)
+        parts = list(self._parts(length))
+
+        def batches() -> Iterator[FloatArray]:
+            memory = np.empty(0, dtype=np.float32)
+            for rows in parts:
+                samples = int(length[rows[0]])
+                if memory.size < rows.size * samples:
+                    memory = np.empty(rows.size * samples, dtype=np.float32)
+                batch = memory[: rows.size * samples].reshape(rows.size, samples)
+                fill(batch, rows)
+                yield batch
+
+        logits, speech = np.empty(length.size), np.empty(length.size)
         distance = np.full(length.size, np.nan)
         known = self.header.known_speech
-        for bucket in np.unique(length):
-            rows = np.flatnonzero(length == bucket)
-            batch = np.empty((min(self.batch_windows, rows.size), bucket), dtype=np.float32)
-            for size in batch_sizes(rows.size, self.batch_windows):
-                chosen, rows = rows[:size], rows[size:]
-                fill(batch[:size], chosen)
-                logits[chosen], speech[chosen], embedding = self._forward(batch[:size])
-                if known:
-                    distance[chosen] = known.distance(embedding)
+        for rows, outputs in zip(parts, self.runner.run(batches()), strict=True):
+            logits[rows], speech[rows], embedding = outputs
+            if known:
+                distance[rows] = known.distance(embedding)
         if not (np.isfinite(logits).all() and np.isfinite(speech).all()):
             raise CheckpointError(
                 "the network gave a score that is not a finite number", name=self.header.name
             )
         calibration = self.header.calibration
-        return Heard(calibration.llr(logits), speech >= calibration.speech_threshold, distance)
+        is_speech = probability(speech) >= calibration.speech_threshold
+        return Heard(calibration.llr(logits), is_speech, distance)
 
-    def _forward(self, batch: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return logits, probabilities of speech and embeddings of windows (batch, samples)."""
-        if isinstance(self.network, OnnxNetwork):
-            logit, speech, embedding = self.network.run(batch)
-            return logit, 1 / (1 + np.exp(-speech.astype(np.float64))), embedding
-        import torch
-
-        with torch.inference_mode():
-            output = self.network(torch.from_numpy(batch).to(self.device))
-        return (
-            output.logit.double().cpu().numpy(),
-            output.speech.double().sigmoid().cpu().numpy(),
-            output.embedding.float().cpu().numpy(),
-        )
+    def _parts(self, length: IntArray) -> Iterator[IntArray]:
+        """Share windows out to batches: give the places of those that go together."""
+        for bucket in np.unique(length):
+            rows = np.flatnonzero(length == bucket)
+            for size in batch_sizes(rows.size, self.batch_windows):
+                yield rows[:size]
+                rows = rows[size:]
 
 
 def _gather(

@@ -155,3 +155,32 @@ def test_a_regression_is_told(
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"comparisons": []}))
     assert script.main([before, str(other)]) == 2
+
+
+@pytest.mark.parametrize("script", ["gpu.py"], indirect=True)
+def test_what_a_network_needs_is_counted(script: ModuleType) -> None:
+    maps = 16_000 // 4 // 10
+    network = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, maps, -1)), torch.nn.Conv2d(1, 5, 1, bias=False)
+    )
+    need = script.cost(network, 2, window_s=0.25)
+    assert need.pcm_bytes == 32_000
+    assert need.flop == 2 * 5 * 16_000
+    assert need.memory_bytes == 2 * (1 + 5) * 16_000
+    machine = script.Machine(32e-3, 1e3, {"bf16": 0.32})
+    allowed = script.bounds(need, machine, "bf16")
+    assert allowed["copy to device"] == pytest.approx(1_000)
+    assert allowed["matrix products"] == pytest.approx(2e6)
+    assert allowed["memory"] == pytest.approx(1e12 / 192_000)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a GPU")
+@pytest.mark.parametrize("script", ["gpu.py"], indirect=True)
+def test_without_a_gpu_there_is_no_figure(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--json", str(out)])
+    with pytest.raises(SystemExit, match="no GPU"):
+        script.main()
+    assert not out.exists()

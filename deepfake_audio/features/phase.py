@@ -15,7 +15,7 @@ from torch import Tensor
 from .spectral import _hann, power_spectrum, windowed_stft
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 @torch.inference_mode(False)  # as the window itself
 def _time_weighted_hann(
     win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device
