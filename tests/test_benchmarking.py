@@ -106,17 +106,19 @@ def test_the_plain_loop_gives_the_same_scores(
 
 
 @pytest.mark.parametrize("script", ["features.py"], indirect=True)
-def test_both_ways_of_a_feature_give_the_same_numbers(
+def test_all_ways_of_a_feature_give_the_same_numbers(
     script: ModuleType, clips: list[bytes]
 ) -> None:
     waveforms = benchmarking.equal_lengths(clips[:2])
     for name, (batched, one) in script.PAIRS.items():
         ours = batched(torch.from_numpy(waveforms)).numpy()
-        plain = np.stack([one(waveform) for waveform in waveforms])
-        assert ours.shape == plain.shape, name
-        # In float32; a ratio of cells that hold next to nothing is never exact.
-        close = np.isclose(ours, plain, rtol=1e-3, atol=1e-3 * np.abs(plain).std())
-        assert close.mean() > 0.995, name
+        ways = [one, script.PLAIN_TORCH[name]] if name in script.PLAIN_TORCH else [one]
+        for way in ways:
+            plain = np.stack([way(waveform) for waveform in waveforms])
+            assert ours.shape == plain.shape, name
+            # In float32; a ratio of cells that hold next to nothing is never exact.
+            close = np.isclose(ours, plain, rtol=1e-3, atol=1e-3 * np.abs(plain).std())
+            assert close.mean() > 0.995, name
 
 
 @pytest.mark.parametrize("script", ["end_to_end.py"], indirect=True)
@@ -155,6 +157,29 @@ def test_a_regression_is_told(
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"comparisons": []}))
     assert script.main([before, str(other)]) == 2
+
+
+@pytest.mark.parametrize("script", ["growth.py"], indirect=True)
+@pytest.mark.parametrize(
+    ("size", "name"), [("--files=7", "7 files"), ("--hours=0.001", "one recording of 4 s")]
+)
+def test_one_size_is_measured(
+    script: ModuleType,
+    size: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(script, "CLIPS", 3)
+    monkeypatch.setattr(script, "SECONDS_BEHIND_A_MEDIAN", 0)
+    monkeypatch.setattr(script, "one_thread_each", lambda _: 1)  # leaves this process as it is
+    script.main([size, "--model=unittest", "--device=cpu"])
+    measured = json.loads(capsys.readouterr().out)
+    [row], [task] = measured["growth"], measured["comparisons"]
+    assert row["name"] == task["name"] == name
+    assert row["peak_mb"] >= row["peak_mb_before"] > 10
+    assert row["ms_per_file"] > 0
+    assert task["audio_s"] == 4 if "recording" in name else task["audio_s"] > 7 * 2
 
 
 @pytest.mark.parametrize("script", ["gpu.py"], indirect=True)
