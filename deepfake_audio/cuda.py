@@ -12,6 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from .windows import FloatArray
 MAX_GRAPHS = 64
 """Shapes that are kept as graphs, each of which holds its windows; others are launched anew."""
 
+_RECORDING = Lock()
 _UNDER_WAY = 2  # batches: one is computed while the other is copied
 _INT16_SCALE = 32768.0
 
@@ -174,12 +176,13 @@ class _Graph:
     def __init__(self, work: Callable[[Tensor], Tensor], windows: Tensor, pool: Any) -> None:
         self._windows = windows.clone()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
+        recording = torch.cuda.graph(
             self._graph,
             pool=pool,
             stream=torch.cuda.current_stream(),
-            capture_error_mode="thread_local",  # other threads may use the device meanwhile
-        ):
+            capture_error_mode="thread_local",  # other threads may use the device meanwhile, ...
+        )
+        with _RECORDING, recording:  # ... but not record: torch can do one at a time in a process
             self._answers = work(self._windows)
 
     def __call__(self, windows: Tensor) -> Tensor:

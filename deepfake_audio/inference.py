@@ -6,10 +6,10 @@ It runs in torch on the CPU, in torch on GPUs (:mod:`deepfake_audio.cuda`), or a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from .devices import Exactly, Precision, resolve_devices, resolve_precision
-from .errors import DeviceError
+from .errors import ConfigError, DeviceError
 from .onnx_network import OnnxNetwork, Outputs
 from .windows import FloatArray
 
@@ -104,10 +104,14 @@ def make_runner(
     Raises
     ------
     ConfigError
-        If the device cannot compute in this precision, or there is none of the name.
+        If there is no such precision, or the device does not compute in it.
     DeviceError
         If there is no such device, or an exported network is to run on a GPU.
     """
+    if precision not in get_args(Precision):
+        raise ConfigError(
+            f"unknown precision {precision!r}", hint=f"use one of {', '.join(get_args(Precision))}"
+        )
     if isinstance(network, OnnxNetwork):
         if str(device) not in ("auto", "cpu"):
             raise DeviceError(
