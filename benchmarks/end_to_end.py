@@ -24,8 +24,14 @@ from deepfake_audio.benchmarking import (
     total_seconds,
 )
 from deepfake_audio.detector import Detector
-from deepfake_audio.scoring import is_sounding
-from deepfake_audio.windows import activity, cut, frame_moments, in_windows, window_starts
+from deepfake_audio.windows import (
+    activity,
+    cut,
+    frame_moments,
+    in_windows,
+    is_sounding,
+    window_starts,
+)
 
 
 @torch.inference_mode()

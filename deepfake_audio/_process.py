@@ -21,7 +21,7 @@ def one_thread_each(device: str) -> int:
     """
     import torch
 
-    from .scoring import resolve_device
+    from .devices import resolve_device
 
     if resolve_device(device).type != "cpu":
         return 1

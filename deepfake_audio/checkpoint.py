@@ -30,6 +30,9 @@ WEIGHTS_NAME = "model.safetensors"
 HEADER_KEY = "deepfake_audio"
 """Where in the metadata of a file the header is."""
 
+CODE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
+"""Pickles, and archives for TorchScript as `export` makes them for other programs."""
+
 REPLAY_PREFIX = "replay."
 REPLAY_NAMES = ("embedding", "synthetic", "held_out")
 
@@ -228,6 +231,12 @@ def load_checkpoint(model: str | Path = "default") -> Checkpoint:
     if model == "unittest":
         return _unittest_checkpoint()
     path = _resolve(model)
+    if path.suffix in CODE_SUFFIXES:
+        raise CheckpointError(
+            "is a file that can run code, and is not opened",
+            name=str(path),
+            hint="give the .safetensors or .onnx of the model",
+        )
     try:
         content = path.read_bytes()
     except OSError as error:

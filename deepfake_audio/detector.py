@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
 from .audio import AudioSource, DecodedAudio, LongAudio
+from .batching import in_groups
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
 from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, blocks_of
+from .devices import Precision
 from .errors import CheckpointError, DeepfakeAudioError
 from .judging import Judge, choose_policy
 from .listening import listen
 from .readahead import read_ahead
 from .report import ModelInfo, Report
-from .scoring import Precision, Scorer, in_groups
+from .scoring import Scorer
 from .streaming import Stream, StreamConfig, StreamPool
 
 GROUP_WINDOWS = 256
@@ -41,18 +42,20 @@ class Detector:
     checkpoint : Checkpoint
         Network and header.
     device : str, default "auto"
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU if there is one.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; ``cuda`` takes all GPUs that are visible, and
+        ``auto`` too, if there are any.
     policy : str or Policy, default "balanced"
         An operating point of the checkpoint by name, or one of your own.
     threshold : float, optional
         ``p_synthetic`` from which a clip is ``likely_synthetic``, instead of the policy's.
     limits : Limits, optional
         What one input may cost.
-    precision : {"auto", "fp32", "bf16"}, default "auto"
+    precision : {"auto", "fp32", "tf32", "bf16"}, default "auto"
         What convolutions compute in; ``auto`` is bf16 where the device multiplies it natively.
     workers : int, default 1
         Groups of inputs scored at a time, each on a thread of its own. Pays on a CPU after
         ``torch.set_num_threads(1)``: threads that each do the whole of a batch wait for nobody.
+        On GPUs at least two for each: one group is made ready while another is scored.
 
     Raises
     ------
@@ -82,7 +85,7 @@ class Detector:
         )
         self.limits = limits or Limits()
         self.scorer = Scorer(checkpoint.network, header, device, precision=precision)
-        self.workers = workers
+        self.workers = max(workers, self.scorer.lanes)
 
     @property
     def policy(self) -> Policy:
@@ -207,7 +210,6 @@ class Detector:
         Report or DeepfakeAudioError
             One for each, in order.
         """
-        on_cpu = self.scorer.device_type == "cpu"
         if self.workers > 1:
             groups = in_groups(decoded, self._n_windows, GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS)
             for outcomes in read_ahead(
@@ -222,7 +224,7 @@ class Detector:
                 yield from outcomes
             return
         for group in in_groups(decoded, self._n_windows, GROUP_WINDOWS):
-            with decoded.resting() if on_cpu else nullcontext():
+            with decoded.resting():
                 outcomes = self._judged(group)
             yield from outcomes
 

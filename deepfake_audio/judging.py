@@ -10,6 +10,7 @@ from .calibration import probability
 from .config import Policy
 from .errors import ConfigError
 from .novelty import UNKNOWN_SOURCE, KnownSpeech
+from .reduction import Score, SegmentScores
 from .report import (
     InputInfo,
     ModelInfo,
@@ -20,7 +21,6 @@ from .report import (
     Timing,
     Verdict,
 )
-from .scoring import Score, SegmentScores
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .batching import in_groups
 from .config import SAMPLE_RATE_HZ, WindowConfig
 from .errors import ConfigError
-from .scoring import (
-    Evidence,
-    Heard,
-    Score,
-    Scorer,
-    conclude,
-    in_groups,
-    is_sounding,
-    mean_where_any,
-)
+from .reduction import Evidence, Score, conclude, mean_where_any
+from .scoring import Heard, Scorer
 from .windows import (
     FRAME,
     FRAME_S,
@@ -34,6 +27,7 @@ from .windows import (
     FloatArray,
     activity,
     frame_moments,
+    is_sounding,
     seconds_to_samples,
     window_starts,
 )

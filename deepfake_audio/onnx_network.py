@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,26 @@ from .errors import MissingExtraError
 
 Floats = npt.NDArray[np.floating[Any]]
 
-INPUT, OUTPUTS = "waveform", ("logit", "speech", "embedding")
+
+class Outputs(NamedTuple):
+    """What a network says about a batch of windows, as it says it.
+
+    Attributes
+    ----------
+    logit : ndarray, shape (batch,)
+        High means synthetic; uncalibrated.
+    speech : ndarray, shape (batch,)
+        Logit that the window holds speech.
+    embedding : ndarray, shape (batch, dimensions)
+        The layer below the heads.
+    """
+
+    logit: Floats
+    speech: Floats
+    embedding: Floats
+
+
+INPUT, OUTPUTS = "waveform", Outputs._fields
 """Names of what goes into the graph, shaped (batch, samples), and of what comes out."""
 
 
@@ -48,7 +67,6 @@ class OnnxNetwork:
         )
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return what OUTPUTS names, of float32 windows shaped (batch, samples)."""
-        logit, speech, embedding = self._session.run(list(OUTPUTS), {INPUT: windows})
-        return logit, speech, embedding
+    def run(self, windows: Floats) -> Outputs:
+        """Return what the graph says about float32 windows shaped (batch, samples)."""
+        return Outputs(*self._session.run(list(OUTPUTS), {INPUT: windows}))

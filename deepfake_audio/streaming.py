@@ -25,8 +25,9 @@ from .jitter import Arrivals, JitterBuffer
 from .judging import Judge
 from .listening import Listener, Window, hear
 from .quality import SHORT_S, SampleMeter, quality_flags
+from .reduction import Evidence, SegmentScores, conclude
 from .report import Reason, Report, Segment, Verdict
-from .scoring import Evidence, Heard, Scorer, SegmentScores, conclude
+from .scoring import Heard, Scorer
 from .windows import FRAME_S, BoolArray, FloatArray
 
 EVENT_SCHEMA = "deepfake_audio.event/1"

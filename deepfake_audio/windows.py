@@ -27,6 +27,10 @@ SILENCE_DBFS = -80.0
 DYNAMIC_RANGE_DB = 40.0
 """Frames this far below the loud frames of their window are pauses."""
 
+MIN_ACTIVE_SHARE = 0.125
+"""Windows with a smaller share of active frames (half a second of a full window) are pauses; the
+network is not asked."""
+
 _LOUD_SHARE = 0.95
 _MIN_POWER = 10 ** (SILENCE_DBFS / 10)
 
@@ -187,6 +191,12 @@ def activity(moments: FloatArray) -> BoolArray:
     loud = np.take_along_axis(np.sort(power, axis=-1), np.maximum(rank, 0), axis=-1)
     active: BoolArray = audible & (power >= loud * 10 ** (-DYNAMIC_RANGE_DB / 10))
     return active
+
+
+def is_sounding(active: BoolArray) -> BoolArray:
+    """Tell windows worth a question to the network from pauses; drops the last axis, frames."""
+    enough: BoolArray = active.sum(axis=-1) >= MIN_ACTIVE_SHARE * max(active.shape[-1], 1)
+    return enough
 
 
 def active_seconds(active: BoolArray, starts: IntArray, chosen: BoolArray) -> FloatArray:

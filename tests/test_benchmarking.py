@@ -106,17 +106,19 @@ def test_the_plain_loop_gives_the_same_scores(
 
 
 @pytest.mark.parametrize("script", ["features.py"], indirect=True)
-def test_both_ways_of_a_feature_give_the_same_numbers(
+def test_all_ways_of_a_feature_give_the_same_numbers(
     script: ModuleType, clips: list[bytes]
 ) -> None:
     waveforms = benchmarking.equal_lengths(clips[:2])
     for name, (batched, one) in script.PAIRS.items():
         ours = batched(torch.from_numpy(waveforms)).numpy()
-        plain = np.stack([one(waveform) for waveform in waveforms])
-        assert ours.shape == plain.shape, name
-        # In float32; a ratio of cells that hold next to nothing is never exact.
-        close = np.isclose(ours, plain, rtol=1e-3, atol=1e-3 * np.abs(plain).std())
-        assert close.mean() > 0.995, name
+        ways = [one, script.PLAIN_TORCH[name]] if name in script.PLAIN_TORCH else [one]
+        for way in ways:
+            plain = np.stack([way(waveform) for waveform in waveforms])
+            assert ours.shape == plain.shape, name
+            # In float32; a ratio of cells that hold next to nothing is never exact.
+            close = np.isclose(ours, plain, rtol=1e-3, atol=1e-3 * np.abs(plain).std())
+            assert close.mean() > 0.995, name
 
 
 @pytest.mark.parametrize("script", ["end_to_end.py"], indirect=True)
@@ -155,3 +157,55 @@ def test_a_regression_is_told(
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"comparisons": []}))
     assert script.main([before, str(other)]) == 2
+
+
+@pytest.mark.parametrize("script", ["growth.py"], indirect=True)
+@pytest.mark.parametrize(
+    ("size", "name"), [("--files=7", "7 files"), ("--hours=0.001", "one recording of 4 s")]
+)
+def test_one_size_is_measured(
+    script: ModuleType,
+    size: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(script, "CLIPS", 3)
+    monkeypatch.setattr(script, "SECONDS_BEHIND_A_MEDIAN", 0)
+    monkeypatch.setattr(script, "one_thread_each", lambda _: 1)  # leaves this process as it is
+    script.main([size, "--model=unittest", "--device=cpu"])
+    measured = json.loads(capsys.readouterr().out)
+    [row], [task] = measured["growth"], measured["comparisons"]
+    assert row["name"] == task["name"] == name
+    assert row["peak_mb"] >= row["peak_mb_before"] > 10
+    assert row["ms_per_file"] > 0
+    assert task["audio_s"] == 4 if "recording" in name else task["audio_s"] > 7 * 2
+
+
+@pytest.mark.parametrize("script", ["gpu.py"], indirect=True)
+def test_what_a_network_needs_is_counted(script: ModuleType) -> None:
+    maps = 16_000 // 4 // 10
+    network = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, maps, -1)), torch.nn.Conv2d(1, 5, 1, bias=False)
+    )
+    need = script.cost(network, 2, window_s=0.25)
+    assert need.pcm_bytes == 32_000
+    assert need.flop == 2 * 5 * 16_000
+    assert need.memory_bytes == 2 * (1 + 5) * 16_000
+    machine = script.Machine(32e-3, 1e3, {"bf16": 0.32})
+    allowed = script.bounds(need, machine, "bf16")
+    assert allowed["copy to device"] == pytest.approx(1_000)
+    assert allowed["matrix products"] == pytest.approx(2e6)
+    assert allowed["memory"] == pytest.approx(1e12 / 192_000)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a GPU")
+@pytest.mark.parametrize("script", ["gpu.py"], indirect=True)
+def test_without_a_gpu_there_is_no_figure(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--json", str(out)])
+    with pytest.raises(SystemExit, match="no GPU"):
+        script.main()
+    assert not out.exists()

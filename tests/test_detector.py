@@ -29,8 +29,9 @@ from deepfake_audio.errors import (
     LimitExceededError,
     UnsupportedFormatError,
 )
+from deepfake_audio.reduction import Score, SegmentScores
 from deepfake_audio.report import Reason, Report, Verdict, json_schema
-from deepfake_audio.scoring import Score, Scorer, SegmentScores
+from deepfake_audio.scoring import Scorer
 
 MakeWav = Callable[..., Path]
 MakeSpeech = Callable[..., np.ndarray]

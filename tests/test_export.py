@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from sounds import make_speech
 
 from deepfake_audio import Detector
-from deepfake_audio.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepfake_audio.checkpoint import (
+    HEADER_KEY,
+    Checkpoint,
+    CheckpointHeader,
+    load_checkpoint,
+    save_checkpoint,
+)
 from deepfake_audio.config import BranchConfig, FrontendConfig
-from deepfake_audio.errors import CheckpointError, DeviceError
-from deepfake_audio.export import export_onnx
+from deepfake_audio.errors import CheckpointError, ConfigError, DeviceError
+from deepfake_audio.export import export_onnx, export_onnx_int8, export_torchscript
 from deepfake_audio.model import UNITTEST_MODEL, build_network, join
 from deepfake_audio.novelty import fit_known_speech, with_levels
 
@@ -95,6 +104,61 @@ def test_it_needs_no_torch(exported: Path) -> None:
         [sys.executable, "-c", code, str(exported), str(sample)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_torchscript_computes_the_same_at_any_size(
+    checkpoint: Checkpoint, speech: MakeSpeech, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    assert export_torchscript(checkpoint, path) < 1e-5
+    extra = {HEADER_KEY: ""}
+    script = torch.jit.load(path, _extra_files=extra)
+    header = CheckpointHeader.from_dict(json.loads(extra[HEADER_KEY]))
+    assert header == checkpoint.header
+    network = checkpoint.torch_network.eval()
+    for seconds, count in ((1.3, 1), (4.0, 5)):
+        windows = torch.from_numpy(np.stack([speech(seconds, i) for i in range(count)]))
+        with torch.inference_mode():
+            logit, said, embedding = script(windows)
+            expected = network(windows)
+        torch.testing.assert_close(logit, expected.logit, atol=1e-4, rtol=0)
+        torch.testing.assert_close(said, expected.speech, atol=1e-4, rtol=0)
+        torch.testing.assert_close(embedding, expected.embedding, atol=1e-4, rtol=0)
+    # A device in the code would keep it from moving to a GPU.
+    with zipfile.ZipFile(path) as archive:
+        code = [archive.read(name) for name in archive.namelist() if name.endswith(".py")]
+    assert code
+    assert not any(b"torch.device" in text for text in code)
+    with pytest.raises(CheckpointError, match="run code"):
+        load_checkpoint(path)
+
+
+def test_eight_bits_are_for_convolutions_alone(
+    checkpoint: Checkpoint, exported: Path, speech: MakeSpeech, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.onnx"
+    windows = [speech(2, seed) for seed in range(6)]
+    found = export_onnx_int8(checkpoint, path, windows)
+    assert 0 < found.logit_rms < 0.1
+    loaded = load_checkpoint(path)
+    assert loaded.header == checkpoint.header
+    exact, coarse = load_checkpoint(exported).network, loaded.network
+    unheard = np.stack([speech(1.5, seed) for seed in range(20, 30)])
+    for ours, theirs in zip(coarse.run(unheard), exact.run(unheard), strict=True):
+        assert not np.array_equal(ours, theirs)
+        np.testing.assert_allclose(ours, theirs, atol=0.1)
+    graph = onnx.load(path).graph
+    restored = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    in_float = [node for node in convolutions if restored.isdisjoint(node.input)]
+    assert len(in_float) == 2  # the stem of each branch
+    assert len(convolutions) == 2 * (1 + 2 * 3)  # it, and two blocks
+    assert all(set(node.input) <= restored for node in convolutions if node not in in_float)
+    others = {node.op_type for node in graph.node if restored & set(node.input)}
+    assert "STFT" not in others
+    assert "MatMul" not in others
+    with pytest.raises(ConfigError, match="--data"):
+        export_onnx_int8(checkpoint, path, [])
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:

@@ -40,7 +40,7 @@ def fitted() -> Checkpoint:
     plain = load_checkpoint("unittest")
     scorer = Scorer(plain.network, plain.header, precision="fp32")
     sounds = [make_speech(0.75 + 0.5 * (seed % 12), seed)[None] for seed in range(120)]
-    embeddings = [scorer._forward(sound)[2][0] for sound in sounds[:60]]
+    embeddings = [out.embedding[0] for out in scorer.runner.run(sounds[:60])]
     known = fit_known_speech(np.stack(embeddings))
     measuring = dataclasses.replace(plain.header, known_speech=known)
     scores = Scorer(plain.network, measuring, precision="fp32").score(sounds[60:])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from sounds import make_speech
 from deepfake_audio.calibration import Calibration
 from deepfake_audio.checkpoint import load_checkpoint
 from deepfake_audio.config import WindowConfig
-from deepfake_audio.errors import CheckpointError, ConfigError, DeviceError
+from deepfake_audio.errors import CheckpointError, ConfigError
 from deepfake_audio.model import ModelOutput
+from deepfake_audio.reduction import Score
 from deepfake_audio.report import Reason
-from deepfake_audio.scoring import Score, Scorer, batch_sizes, in_groups, resolve_device
+from deepfake_audio.scoring import Scorer
 
 RATE = 16_000
 MakeSpeech = Callable[..., np.ndarray]
@@ -215,36 +216,6 @@ def test_a_broken_network_is_an_error(speech: MakeSpeech) -> None:
         ruled(lambda w: w.sum(1) * float("nan")).score([speech(2)[None]])
 
 
-def test_groups_keep_order_and_take_no_more_than_needed() -> None:
-    taken = []
-
-    def stream() -> Iterator[int]:
-        for item in range(10):
-            taken.append(item)
-            yield item
-
-    groups = in_groups(stream(), lambda item: item, 6)
-    assert next(groups) == [0, 1, 2, 3]
-    assert taken == [0, 1, 2, 3]
-    assert list(groups) == [[4, 5], [6], [7], [8], [9]]
-    assert list(in_groups([0, 0, 0], lambda _: 0, 2)) == [[0, 0], [0]]
-
-
-def test_groups_may_begin_small_and_grow() -> None:
-    groups = in_groups(range(12), lambda _: 1, 5, first=1)
-    assert [len(group) for group in groups] == [1, 2, 4, 5]
-
-
-@given(st.integers(0, 100), st.integers(1, 20))
-def test_batches_have_few_sizes_and_miss_nothing(count: int, largest: int) -> None:
-    sizes = list(batch_sizes(count, largest))
-    assert sum(sizes) == count
-    assert all(size == largest or size.bit_count() == 1 for size in sizes)
-    assert max(sizes, default=0) <= largest
-    rest = [size for size in sizes if size != largest]
-    assert len(set(rest)) == len(rest)
-
-
 def test_precisions(speech: MakeSpeech) -> None:
     sounds = [speech(seconds, seed)[None] for seed, seconds in enumerate((2, 3, 9))]
     exact, coarse = (
@@ -257,14 +228,3 @@ def test_precisions(speech: MakeSpeech) -> None:
     assert Scorer(UNITTEST.network, UNITTEST.header).precision in ("fp32", "bf16")
     with pytest.raises(ConfigError, match="fp16"):
         Scorer(UNITTEST.network, UNITTEST.header, precision="fp16")  # type: ignore[arg-type]
-
-
-def test_devices() -> None:
-    assert resolve_device("cpu").type == "cpu"
-    assert resolve_device("auto").type in ("cpu", "cuda")
-    for name in ("tpu", "cuda:99", "meta", ""):
-        with pytest.raises(DeviceError):
-            resolve_device(name)
-    if not torch.cuda.is_available():
-        with pytest.raises(DeviceError, match="cuda"):
-            resolve_device("cuda")

@@ -149,8 +149,9 @@ def detect(
                 detector = load(many=many)
                 if verbose:
                     scorer = detector.scorer
+                    devices = ", ".join(map(str, scorer.devices))
                     say(
-                        f"model {detector.model} on {scorer.device}, {scorer.precision}, "
+                        f"model {detector.model} on {devices}, {scorer.precision}, "
                         f"{detector.workers} at a time"
                     )
                 results = detector.detect_decoded(decoded)

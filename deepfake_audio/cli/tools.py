@@ -20,11 +20,11 @@ from .console import (
     ModelOption,
     VersionOption,
     errors_end_the_command,
-    say,
     use_utf8,
 )
 from .drill import drill
 from .evaluate import evaluate
+from .export import export
 from .label import label
 from .monitor import monitor
 from .robustness import robustness
@@ -40,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(check)
+app.command()(export)
 app.command()(evaluate)
 app.command()(augment)
 app.command()(train)
@@ -85,21 +86,6 @@ def models(json: JsonOption = False) -> None:
             typer.echo(f"  {split}: {', '.join(shown)}")
     if not rows:
         typer.echo("no released models here", err=True)
-
-
-@app.command()
-def export(
-    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="Where the graph goes.")],
-    model: ModelOption = "default",
-) -> None:
-    """Write a model as an ONNX graph: waveform in, logit out, torch no longer needed."""
-    from ..checkpoint import load_checkpoint
-    from ..export import export_onnx
-
-    with errors_end_the_command():
-        difference = export_onnx(load_checkpoint(model), out)
-    say(f"largest difference of an output to torch in fp32: {difference:.1e}")
-    typer.echo(out)
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def train(
             told = _silent if quiet else say
             typer.echo(adapt(load_checkpoint(finetune), data, out, cache=cache, say=told))
             return
-        from ..scoring import resolve_device
+        from ..devices import resolve_device
         from ..training import Recipe, Sources
         from ..training import train as run
         from ..training.loop import STATE_NAME

@@ -15,7 +15,7 @@ from torch import Tensor
 from .spectral import _hann, power_spectrum, windowed_stft
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 @torch.inference_mode(False)  # as the window itself
 def _time_weighted_hann(
     win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device
@@ -115,6 +115,19 @@ def modified_group_delay(
     return ratio.sign() * ratio.abs().pow(alpha)
 
 
+@functools.cache
+@torch.inference_mode(False)  # as the window itself
+def _rotation(
+    n_bins: int, hop_length: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, (bins, 1), that undo the advance of each bin's centre frequency in a hop."""
+    n_fft = 2 * (n_bins - 1)
+    # (k * hop) modulo n_fft first keeps the rotation exact in float32.
+    turns = (torch.arange(n_bins, device=device) * hop_length % n_fft) / n_fft
+    angle = (-2.0 * math.pi * turns).to(dtype)[:, None]
+    return angle.cos(), angle.sin()
+
+
 def phase_deviation(spectrum: Tensor, hop_length: int) -> Tensor:
     """Phase advance from frame to frame beyond that of each bin's centre frequency.
 
@@ -130,15 +143,13 @@ def phase_deviation(spectrum: Tensor, hop_length: int) -> Tensor:
     Tensor, shape (batch, bins, frames)
         Radians in (-pi, pi]; the first frame, which has no predecessor, is 0.
     """
-    n_fft = 2 * (spectrum.shape[1] - 1)
     # The product's angle is the advance; rotating by the expected advance leaves the deviation,
-    # already wrapped. (k * hop) modulo n_fft first keeps the rotation exact in float32.
-    turns = (torch.arange(spectrum.shape[1], device=spectrum.device) * hop_length % n_fft) / n_fft
-    angle = (-2.0 * math.pi * turns).to(spectrum.real.dtype)[:, None]
-    cosine, sine = angle.cos(), angle.sin()
+    # already wrapped.
+    real = spectrum.real
+    cosine, sine = _rotation(int(spectrum.shape[1]), hop_length, real.dtype, real.device)
     # In real arithmetic: exporters know little of complex numbers, and atan2 is ten times slower
     # on the parts of a complex tensor, which lie interleaved.
-    real, imag = spectrum.real, spectrum.imag
+    imag = spectrum.imag
     now_real, now_imag = real[..., 1:], imag[..., 1:]
     last_real, last_imag = real[..., :-1], imag[..., :-1]
     product_real = now_real * last_real + now_imag * last_imag

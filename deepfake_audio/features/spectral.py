@@ -16,7 +16,7 @@ from torch import Tensor
 _TINY_POWER = 1e-10  # librosa's ``amin``: keeps logarithms and ratios of silence finite
 
 
-@functools.lru_cache(maxsize=32)
+@functools.cache  # none is ever dropped: CUDA graphs know them by their address
 @torch.inference_mode(False)  # whoever asks first: others may want gradients through it
 def _hann(win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Periodic Hann window of ``win_length``, zero-padded on both sides to ``n_fft``."""
@@ -145,7 +145,7 @@ def log_filterbank_energies(power: Tensor, filterbank: Tensor, floor: float = 1e
     -------
     Tensor, shape (batch, bands, frames)
     """
-    return torch.log(torch.matmul(filterbank.to(power), power) + floor)
+    return torch.log(torch.matmul(filterbank.type_as(power), power) + floor)
 
 
 def power_to_db(power: Tensor, top_db: float | None = 80.0) -> Tensor:

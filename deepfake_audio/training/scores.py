@@ -13,7 +13,8 @@ from ..datasets.cache import AudioCache
 from ..datasets.clip import Clip
 from ..evaluation.metrics import eer, page_macro_eer
 from ..model import Network
-from ..scoring import Score, Scorer
+from ..reduction import Score
+from ..scoring import Scorer
 from ..windows import window_starts
 
 _CHUNK = 64

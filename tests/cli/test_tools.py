@@ -150,6 +150,9 @@ def test_evaluate_takes_a_part_spread_over_the_data(labelled: Path) -> None:
         (("train", "--data", "nowhere", "--config", "nowhere.toml", "--out", "x"), 2),
         (("train",), 2),
         (("bench", *UNITTEST, "--data", "nowhere.wav"), 4),
+        (("export", *UNITTEST, "--out", "x.onnx", "--format", "onnx-int8"), 2),
+        (("export", *UNITTEST, "--out", "x.onnx", "--data", "nowhere"), 2),
+        (("export", *UNITTEST, "--out", "x.onnx", "--format", "torchscript"), 4),
         (("no-such-command",), 2),
     ],
 )
