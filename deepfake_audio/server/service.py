@@ -8,10 +8,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ..errors import ConfigError
 from . import audit, migrations
-from .database import Database, now
+from .accepting import Acceptor, QueueRoom
+from .database import Database, Detection, now
 from .engine import Engine
 from .locality import LOOPBACK
 from .models import Models
@@ -74,6 +76,7 @@ class Service:
             if settings.webhook_secret
             else None
         )
+        self.queue_room = QueueRoom(self.database, settings.queue_limit)
         self.worker = Worker(
             self.database,
             self.store,
@@ -84,6 +87,7 @@ class Service:
             lease_s=settings.lease_s,
             on_done=self._done,
         )
+        self.acceptor = Acceptor(self.database, on_accepted=self.worker.wake)
         self.housekeeper = Housekeeper(self.database, self.store)
         self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
 
@@ -96,6 +100,7 @@ class Service:
         """Begin to work on what waits."""
         self._note_identity()
         self.worker.start()
+        self.acceptor.start()
         self.housekeeper.start()
         self.rooms.start()
         if self.courier:
@@ -104,6 +109,7 @@ class Service:
     def stop(self) -> None:
         """Finish what is in hand and end."""
         self.rooms.stop()
+        self.acceptor.stop()
         self.worker.stop()
         self.housekeeper.stop()
         if self.courier:
@@ -112,8 +118,8 @@ class Service:
         self.door.shutdown()
         self.database.close()
 
-    def _done(self, identifiers: Sequence[str]) -> None:
-        self.waiters.tell(identifiers)
+    def _done(self, done: Sequence[Detection]) -> None:
+        self.waiters.tell(done)
         self._wake_courier()
 
     def _wake_courier(self) -> None:
@@ -140,30 +146,37 @@ class Waiters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = (
-            defaultdict(list)
-        )
+        self._waiting: dict[str, asyncio.Future[Detection]] = {}
 
-    def tell(self, identifiers: Sequence[str]) -> None:
-        """Wake whoever waits for these; from any thread."""
+    def tell(self, done: Sequence[Detection]) -> None:
+        """Hand these to whoever waits for them; from any thread."""
         with self._lock:
-            found = [entry for known in identifiers for entry in self._waiting.pop(known, [])]
-        for loop, event in found:
+            found = [
+                (future, detection)
+                for detection in done
+                if (future := self._waiting.pop(detection.id, None)) is not None
+            ]
+        by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = defaultdict(list)
+        for future, detection in found:
+            by_loop[future.get_loop()].append((future, detection))
+        for loop, told in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(event.set)
+                loop.call_soon_threadsafe(_resolve, told)
 
     @contextlib.contextmanager
-    def waiting(self, identifier: str) -> Iterator[asyncio.Event]:
-        """Lend an event that is set when a detection is done; on an event loop."""
-        entry = (asyncio.get_running_loop(), asyncio.Event())
+    def waiting(self, identifier: str) -> Iterator[asyncio.Future[Detection]]:
+        """Lend what will hold a detection that is about to be accepted, once it is done."""
+        future: asyncio.Future[Detection] = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._waiting[identifier].append(entry)
+            self._waiting[identifier] = future
         try:
-            yield entry[1]
+            yield future
         finally:
             with self._lock:
-                left = self._waiting.get(identifier, [])
-                if entry in left:
-                    left.remove(entry)
-                if not left:
-                    self._waiting.pop(identifier, None)
+                self._waiting.pop(identifier, None)
+
+
+def _resolve(told: Sequence[tuple[asyncio.Future[Detection], Detection]]) -> None:
+    for future, detection in told:
+        if not future.done():
+            future.set_result(detection)
