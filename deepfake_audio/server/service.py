@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from ..errors import ConfigError
 from . import audit, migrations
@@ -22,6 +17,7 @@ from .rooms.hub import Hub
 from .sandbox import Sandbox
 from .settings import Settings
 from .store import Store
+from .waiters import Waiters
 from .webhooks import Courier
 from .worker import Worker
 
@@ -65,7 +61,7 @@ class Service:
         self.store = Store(settings.storage, settings.data_dir / "incoming")
         self.models = Models(settings, self.database)
         self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
-        self.waiters = Waiters()
+        self.waiters = Waiters(self.database)
         self.door = ThreadPoolExecutor(_DOORMEN, "deepfake_audio-door")
         self.courier = (
             Courier(
@@ -101,6 +97,7 @@ class Service:
         self._note_identity()
         self.worker.start()
         self.acceptor.start()
+        self.waiters.start()
         self.housekeeper.start()
         self.rooms.start()
         if self.courier:
@@ -111,6 +108,7 @@ class Service:
         self.rooms.stop()
         self.acceptor.stop()
         self.worker.stop()
+        self.waiters.stop()
         self.housekeeper.stop()
         if self.courier:
             self.courier.stop()
@@ -139,44 +137,3 @@ class Service:
                     subject="service",
                     data=identity,
                 )
-
-
-class Waiters:
-    """Requests that wait for a detection to be done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[str, asyncio.Future[Detection]] = {}
-
-    def tell(self, done: Sequence[Detection]) -> None:
-        """Hand these to whoever waits for them; from any thread."""
-        with self._lock:
-            found = [
-                (future, detection)
-                for detection in done
-                if (future := self._waiting.pop(detection.id, None)) is not None
-            ]
-        by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = defaultdict(list)
-        for future, detection in found:
-            by_loop[future.get_loop()].append((future, detection))
-        for loop, told in by_loop.items():
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(_resolve, told)
-
-    @contextlib.contextmanager
-    def waiting(self, identifier: str) -> Iterator[asyncio.Future[Detection]]:
-        """Lend what will hold a detection that is about to be accepted, once it is done."""
-        future: asyncio.Future[Detection] = asyncio.get_running_loop().create_future()
-        with self._lock:
-            self._waiting[identifier] = future
-        try:
-            yield future
-        finally:
-            with self._lock:
-                self._waiting.pop(identifier, None)
-
-
-def _resolve(told: Sequence[tuple[asyncio.Future[Detection], Detection]]) -> None:
-    for future, detection in told:
-        if not future.done():
-            future.set_result(detection)

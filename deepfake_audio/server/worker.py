@@ -36,8 +36,8 @@ CLAIM_BELOW = 8
 GROUP_WINDOWS = 64
 """Recordings are scored together until they have this many windows, ..."""
 
-GATHER_S = 0.03
-"""... or have waited so long for others that are being decoded, seconds."""
+GATHER_S = 0.1
+"""... or the first has waited so long for others that are being decoded, seconds."""
 
 _IDLE_S = 1.0
 """How often to look for work that another process has accepted, or has left behind, seconds."""
@@ -100,6 +100,7 @@ class Worker:
         self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
         self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
         self._in_hand: dict[str, str] = {}  # submission -> claim
+        self._left_some = True  # perhaps, when something was last claimed
         self._decoding = 0
         self._lock = threading.Lock()
         self._gathering = threading.Lock()  # two that gather would halve each other's group
@@ -160,11 +161,12 @@ class Worker:
         waiting = self._claimed.qsize()
         room = CLAIM_AT_A_TIME - waiting if waiting < CLAIM_BELOW else 0
         taken = claims.claim(self._database, room, self._lease_s) if room else []
+        self._left_some = len(taken) == room
         with self._lock:
             self._in_hand.update({d.id: d.claim or "" for d in taken})
         for detection in taken:
             self._claimed.put(detection)
-        if not taken:
+        if not (room and self._left_some):
             self._wanted.wait(_IDLE_S)
         return True
 
@@ -182,7 +184,7 @@ class Worker:
         detection = self._claimed.get()
         if detection is None:
             return False
-        if self._claimed.qsize() < CLAIM_BELOW:
+        if self._left_some and self._claimed.qsize() < CLAIM_BELOW:
             self._wanted.set()
         began = time.perf_counter()
         try:
@@ -258,7 +260,7 @@ class Worker:
                 if not group:
                     item = self._decoded.get()
                     until = time.monotonic() + GATHER_S
-                elif self._decoding:
+                elif self._decoding or not self._claimed.empty():
                     item = self._decoded.get(timeout=max(until - time.monotonic(), 0))
                 else:
                     item = self._decoded.get_nowait()

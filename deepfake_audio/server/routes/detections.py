@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -31,7 +30,6 @@ router = APIRouter(prefix="/v1", tags=["detections"])
 
 _FIELDS = ("surface", "metadata", "callback_url", "retention_days", "name", "url")
 _OVERHEAD = 256 * 1024  # of a multipart body beside its files
-_POLL_S = 1.0
 
 _UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -79,9 +77,10 @@ async def submit(request: Request, service: ServiceDep, principal: Submitter) ->
             detection, is_new = await _accept(service, submission)
             kept.close()  # the audio is in its place, and nobody knows how long the rest takes
             headers = {"Location": f"/v1/detections/{detection.id}"}
-            if wait_s:
+            if wait_s and detection.status in detections.WAITING:
                 detection = await _wait(service, detection, done, wait_s)
-                headers["Preference-Applied"] = f"wait={wait_s:g}"
+        if wait_s:
+            headers["Preference-Applied"] = f"wait={wait_s:g}"
     waits = detection.status in detections.WAITING
     status = 202 if waits else 201 if is_new else 200
     return JSONResponse(detections.as_dict(detection), status_code=status, headers=headers)
@@ -380,17 +379,13 @@ async def _wait(
     service: Service, detection: Detection, done: asyncio.Future[Detection], wait_s: float
 ) -> Detection:
     """Return the detection when it is done, or as it is when the time is over."""
-    end = time.monotonic() + wait_s
-    while detection.status in detections.WAITING:
-        left = end - time.monotonic()
-        if left <= 0:
-            break
-        # Told by the worker of this process, or seen in the record of another one.
-        told, _ = await asyncio.wait([done], timeout=min(left, _POLL_S))
-        detection = (
-            done.result() if told else await asyncio.to_thread(_fetch, service, detection.id)
+    with service.waiters.waiting(detection.id) as known:  # one that was accepted before
+        told, _ = await asyncio.wait(
+            [done, known], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
         )
-    return detection
+    if told:
+        return told.pop().result()
+    return await asyncio.to_thread(_fetch, service, detection.id)
 
 
 def _fetch(service: Service, detection_id: str) -> Detection:
