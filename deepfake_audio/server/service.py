@@ -24,6 +24,9 @@ from .worker import Worker
 _DOORMEN = 4
 """Threads that check keys."""
 
+_FETCHERS = 8
+"""Recordings that are fetched at a time."""
+
 
 class Service:
     """What the routes work with.
@@ -38,8 +41,10 @@ class Service:
     models : Models
         The model in force and, perhaps, a candidate.
     door : ThreadPoolExecutor
-        Checks keys, and does nothing else: uploads and fetched recordings keep the threads of
-        the event loop busy for as long as strangers like, and must not shut the others out.
+        Checks keys, and does nothing else: uploads keep the threads of the event loop busy for
+        as long as strangers like, and must not shut the others out.
+    fetchers : ThreadPoolExecutor
+        Fetches recordings that are given by URL: other people's servers may be slow.
 
     Raises
     ------
@@ -63,6 +68,7 @@ class Service:
         self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
         self.waiters = Waiters(self.database)
         self.door = ThreadPoolExecutor(_DOORMEN, "deepfake_audio-door")
+        self.fetchers = ThreadPoolExecutor(_FETCHERS, "deepfake_audio-fetch")
         self.courier = (
             Courier(
                 self.database,
@@ -114,6 +120,7 @@ class Service:
             self.courier.stop()
         self.sandbox.close()
         self.door.shutdown()
+        self.fetchers.shutdown()
         self.database.close()
 
     def _done(self, done: Sequence[Detection]) -> None:

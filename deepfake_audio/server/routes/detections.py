@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import soundfile
 from fastapi import APIRouter, Query, Request, Response
@@ -15,13 +16,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from ...report import Verdict
 from .. import audit, detections, outbound
 from ..database import Detection, new_id
 from ..detections import Filter, Submission
 from ..errors import NotFoundError, RequestError
 from ..fetching import fetch
 from ..keys import Principal
-from ..policy import Surface
+from ..policy import Action, Surface
 from ..service import Service
 from ..uploads import Form, UploadedFile, UploadLimits, display_name, read_form
 from .common import Reader, Reviewer, ServiceDep, Submitter
@@ -140,11 +142,11 @@ def show_batch(batch_id: str, service: ServiceDep, principal: Reader) -> dict[st
 def list_detections(
     service: ServiceDep,
     principal: Reader,
-    status: str | None = None,
-    verdict: str | None = None,
-    action: str | None = None,
+    status: Literal["queued", "processing", "done", "failed"] | None = None,
+    verdict: Verdict | None = None,
+    action: Action | None = None,
     surface: Surface | None = None,
-    review: str | None = None,
+    review: Literal["open", "closed"] | None = None,
     batch_id: str | None = None,
     sha256: str | None = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
@@ -286,13 +288,14 @@ async def _fetch_into(form: Form, service: Service, kept: ExitStack) -> None:
             "this service fetches nothing", name="url", hint="set url_input", status=422
         )
     limits = UploadLimits(settings.max_upload_bytes, 1, 0, settings.upload_s)
-    fetched = await asyncio.to_thread(
+    work = partial(
         fetch,
         form.fields["url"],
         kept.enter_context(service.store.upload()),
         limits,
         allow_private=settings.url_allow_private,
     )
+    fetched = await asyncio.get_running_loop().run_in_executor(service.fetchers, work)
     form.files.append(fetched)
 
 
