@@ -12,6 +12,7 @@ import collections
 import io
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -84,9 +85,19 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def memory_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Resident memory of a process; 0 if it has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def decoders_mib() -> float:
+    """Resident memory of the largest decoder."""
+    mine = f"/proc/{os.getpid()}/task"
+    lists = [Path(mine, task, "children").read_text().split() for task in os.listdir(mine)]
+    return max((memory_mib(int(pid)) for pids in lists for pid in pids), default=0.0)
 
 
 def main() -> None:
@@ -94,14 +105,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=20_000, help="to decode (%(default)s)")
     parser.add_argument("--decoders", type=int, default=2, help="processes (%(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one, for parts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     options = parser.parse_args()
     speech = decode(sorted(bundled_speech().glob("*.flac"))[0]).samples[0][: 3 * 8000]
     sources = containers(speech)
     counts: collections.Counter[str] = collections.Counter()
+    over_time: list[dict[str, float]] = []
     lock = threading.Lock()
-    numbers = iter(range(options.files))
+    numbers = iter(range(options.first, options.first + options.files))
     sandbox = Sandbox(options.decoders, LIMITS, MEMORY_BYTES)
     before = memory_mib(os.getpid())
     began = time.perf_counter()
@@ -122,6 +135,16 @@ def main() -> None:
                     outcome = "decoder lost"
             with lock:
                 counts[outcome] += 1
+                done = counts.total()
+            if done % (options.files // 20 or 1) == 0:
+                row = {
+                    "files": done,
+                    "seconds": round(time.perf_counter() - began, 1),
+                    "service_mib": round(memory_mib(os.getpid())),
+                    "decoder_mib": round(decoders_mib()),
+                }
+                over_time.append(row)
+                print(*(f"{value} {what}" for what, value in row.items()), file=sys.stderr)
 
     with tempfile.TemporaryDirectory() as folder, sandbox:
         threads = [
@@ -140,7 +163,7 @@ def main() -> None:
     print(f"{options.files} files of {len(sources)} kinds, {rate:.0f} a second")
     print(f"memory of this process {before:.0f} -> {after:.0f} MiB")
     if options.json:
-        found = {"outcomes": dict(counts), "per_s": rate}
+        found = {"outcomes": dict(counts), "per_s": rate, "over_time": over_time}
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

@@ -109,7 +109,7 @@ _SIGNATURES = (
     (b"riff\x2e\x91\xcf\x11", W64),
     (b"NIST_1A\n", SPHERE),
     (b"#!AMR", AMR),
-    (bytes.fromhex("3026b2758e66cf11"), ASF),
+    (bytes.fromhex("3026b2758e66cf11"), ASF),  # pragma: allowlist secret
 )
 _ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _BRANDS = ((b"M4A", M4A), (b"M4B", M4A), (b"3g", THREE_GP), (b"qt", MOV))

@@ -91,6 +91,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, RequestError):  # what FastAPI met when it read the body
+            return error_response(error.__cause__)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         return error_response(RequestError(str(error.detail), status=error.status_code, code=code))
 

@@ -6,23 +6,26 @@ that tells of it; a worker that says nothing for too long loses it to another on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..errors import DeepfakeAudioError
 from ..report import Report
 from . import audit, webhooks
-from .database import Database, Detection, ShadowScore, new_id, now
+from .database import Base, Database, Detection, ShadowScore, new_id, now
 from .detections import SYSTEM, as_dict
 from .policy import Decision
 
 MAX_ATTEMPTS = 3
 """A recording that was begun so often and never finished is given up."""
+
+_KINDS = {"done": "detection.scored", "failed": "detection.failed"}
 
 
 @dataclass(frozen=True)
@@ -110,32 +113,57 @@ def release(database: Database, claimed: Sequence[Detection], *, counts: bool = 
             )
 
 
-def finish(database: Database, outcomes: Sequence[Outcome]) -> list[str]:
-    """Record outcomes, all in one transaction; returns the identifiers of those that counted.
+def finish(database: Database, outcomes: Sequence[Outcome]) -> list[Detection]:
+    """Record outcomes, all in one transaction; returns the records of those that counted.
 
     An outcome whose claim has passed to another worker does not count: that one records it.
     """
-    counted = []
     moment = now()
     with database.write() as session:
         # In order of identifiers, as all who lock several rows do: no two wait for each other.
-        for outcome in sorted(outcomes, key=lambda one: one.detection.id):
-            values = _as_record(outcome, moment)
-            done = session.execute(
-                update(Detection)
-                .where(
-                    Detection.id == outcome.detection.id,
-                    Detection.claim == outcome.detection.claim,
-                    Detection.status == "processing",
-                )
-                .values(**values)
-                .execution_options(synchronize_session=False)
+        found = session.execute(
+            select(Detection.id, Detection.claim)
+            .where(
+                Detection.id.in_([outcome.detection.id for outcome in outcomes]),
+                Detection.status == "processing",
             )
-            if getattr(done, "rowcount", 0) != 1:
-                continue
-            counted.append(outcome.detection.id)
-            _tell(session, outcome, values)
-    return counted
+            .order_by(Detection.id)
+            .with_for_update()
+        )
+        held = {(row.id, row.claim) for row in found}
+        counted = {
+            outcome.detection.id: outcome
+            for outcome in outcomes
+            if (outcome.detection.id, outcome.detection.claim) in held
+        }
+        values = {key: _as_record(counted[key], moment) for key in sorted(counted)}
+        _write(session, values)
+        done = {key: _finished(counted[key].detection, values[key]) for key in values}
+        audit.append_all(session, [_event(counted[key], values[key]) for key in values])
+        for detection in done.values():
+            _call_back(session, detection)
+    return list(done.values())
+
+
+def _write(session: Session, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set columns of rows given by identifier; one statement for all that set the same columns."""
+    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for key, row in values.items():
+        by_columns[tuple(row)].append({**row, "key": key})
+    table = Base.metadata.tables[Detection.__tablename__]
+    for columns, rows in by_columns.items():
+        session.connection().execute(
+            update(table)
+            .where(table.c.id == bindparam("key"))
+            .values({column: bindparam(column) for column in columns}),
+            rows,
+        )
+
+
+def _finished(detection: Detection, values: Mapping[str, Any]) -> Detection:
+    """Return a claimed detection as it stands in the record once these values are set."""
+    columns = inspect(Detection).column_attrs.keys()
+    return Detection(**{key: getattr(detection, key) for key in columns} | dict(values))
 
 
 def shadow(database: Database, live_sha256: str, outcomes: Sequence[Outcome]) -> None:
@@ -188,8 +216,8 @@ def _as_record(outcome: Outcome, moment: datetime) -> dict[str, Any]:
     }
 
 
-def _tell(session: Session, outcome: Outcome, values: dict[str, Any]) -> None:
-    """Write the audit event of an outcome, and the callback if one is wanted."""
+def _event(outcome: Outcome, values: Mapping[str, Any]) -> audit.Event:
+    """Return the audit event of an outcome."""
     detection = outcome.detection
     data: dict[str, Any] = {"input_sha256": detection.sha256, **outcome.identity}
     if outcome.error is not None:
@@ -197,16 +225,17 @@ def _tell(session: Session, outcome: Outcome, values: dict[str, Any]) -> None:
     else:
         data |= {key: values[key] for key in ("verdict", "p_synthetic", "action")}
         data["report_sha256"] = audit.fingerprint(values["report"])
-    kind = "detection.failed" if outcome.error is not None else "detection.scored"
-    audit.append(session, actor=SYSTEM, kind=kind, subject=detection.id, data=data)
-    if detection.callback_url:
-        done = session.get_one(Detection, detection.id)
-        session.refresh(done)
+    return audit.Event(SYSTEM, _KINDS[values["status"]], detection.id, data)
+
+
+def _call_back(session: Session, done: Detection) -> None:
+    """Enqueue the callback of a detection that is done, if one is wanted."""
+    if done.callback_url:
         webhooks.enqueue(
             session,
-            tenant=detection.tenant,
-            subject=detection.id,
-            url=detection.callback_url,
-            event=kind,
+            tenant=done.tenant,
+            subject=done.id,
+            url=done.callback_url,
+            event=_KINDS[done.status],
             body=as_dict(done),
         )

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from . import audit
@@ -51,6 +50,8 @@ class Submission:
         How long the audio is kept.
     callback_url, idempotency_key, batch_id : str, optional
         As in the API.
+    id : str
+        Of the detection that comes of it.
     """
 
     tenant: str
@@ -65,57 +66,68 @@ class Submission:
     callback_url: str | None = None
     idempotency_key: str | None = None
     batch_id: str | None = None
+    id: str = field(default_factory=lambda: new_id("det"))
 
 
-def submit(database: Database, store: Store, submission: Submission) -> tuple[Detection, bool]:
-    """Accept a submission; returns it, and whether it is a new one.
+def known(database: Database, submission: Submission) -> Detection | None:
+    """Return what an idempotency key stands for already.
 
     Raises
     ------
     RequestError
-        If its idempotency key was used for something else.
+        If it was used for another recording.
     """
+    if submission.idempotency_key is None:
+        return None
     with database.read() as session:
-        if (known := _known(session, submission)) is not None:
-            return known, False
+        found = session.execute(
+            select(Detection).where(
+                Detection.tenant == submission.tenant,
+                Detection.idempotency_key == submission.idempotency_key,
+            )
+        ).scalar_one_or_none()
+    if found is not None and found.sha256 != submission.sha256:
+        raise RequestError(
+            "this idempotency key was used for another recording",
+            hint="use a new key for each recording",
+            status=422,
+            code="idempotency_conflict",
+        )
+    return found
+
+
+def keep(store: Store, submission: Submission) -> Detection:
+    """Put the audio of a submission in its place; returns the record that is yet to be made.
+
+    The audio first: a record without audio would be a loss, audio without a record is litter,
+    which is swept up later.
+    """
     detection = _detection(store, submission)
     assert detection.audio_key is not None
-    # The audio first: a record without audio would be a loss, audio without a record is litter.
     store.keep(submission.path, detection.audio_key)
-    try:
-        with database.write() as session:
-            _accept(session, detection)
-    except IntegrityError:  # the same idempotency key, at the same moment
-        store.delete(detection.audio_key)
-        with database.read() as session:
-            if (known := _known(session, submission)) is not None:
-                return known, False
-        raise
-    # After any other fault nobody knows whether the record is there: audio without one is
-    # swept up later, a record without audio could not be mended.
-    return detection, True
+    return detection
 
 
-def submit_all(
-    database: Database, store: Store, submissions: Sequence[Submission]
-) -> list[Detection]:
-    """Accept submissions together: all of them, or none."""
-    accepted = [_detection(store, submission) for submission in submissions]
-    for submission, detection in zip(submissions, accepted, strict=True):
-        assert detection.audio_key is not None
-        store.keep(submission.path, detection.audio_key)
+def record(database: Database, accepted: Sequence[Detection]) -> None:
+    """Record submissions whose audio is in its place, and the events that tell of them.
+
+    All of them, or none.
+
+    Raises
+    ------
+    IntegrityError
+        If one has an idempotency key that is taken.
+    """
     with database.write() as session:
-        for detection in accepted:
-            _accept(session, detection)
-    return accepted
+        session.add_all(accepted)
+        audit.append_all(session, [_submitted(detection) for detection in accepted])
 
 
 def _detection(store: Store, submission: Submission) -> Detection:
     """Return the record of a submission that is about to be accepted."""
     moment = now()
-    detection_id = new_id("det")
     return Detection(
-        id=detection_id,
+        id=submission.id,
         tenant=submission.tenant,
         submitted_by=submission.actor,
         created_at=moment,
@@ -127,19 +139,16 @@ def _detection(store: Store, submission: Submission) -> Detection:
         n_bytes=submission.n_bytes,
         details=submission.details,
         callback_url=submission.callback_url,
-        audio_key=store.key(submission.tenant, detection_id),
+        audio_key=store.key(submission.tenant, submission.id),
         retain_until=moment + timedelta(days=submission.retention_days),
         status="queued",
         attempts=0,
     )
 
 
-def _accept(session: Session, detection: Detection) -> None:
-    """Record a submission and the event that tells of it."""
-    session.add(detection)
-    session.flush()
-    audit.append(
-        session,
+def _submitted(detection: Detection) -> audit.Event:
+    """Return the event that tells of a submission."""
+    return audit.Event(
         actor=detection.submitted_by,
         kind="detection.submitted",
         subject=detection.id,
@@ -150,26 +159,6 @@ def _accept(session: Session, detection: Detection) -> None:
             "surface": detection.surface,
         },
     )
-
-
-def _known(session: Session, submission: Submission) -> Detection | None:
-    """Return what an idempotency key stands for already."""
-    if submission.idempotency_key is None:
-        return None
-    known = session.execute(
-        select(Detection).where(
-            Detection.tenant == submission.tenant,
-            Detection.idempotency_key == submission.idempotency_key,
-        )
-    ).scalar_one_or_none()
-    if known is not None and known.sha256 != submission.sha256:
-        raise RequestError(
-            "this idempotency key was used for another recording",
-            hint="use a new key for each recording",
-            status=422,
-            code="idempotency_conflict",
-        )
-    return known
 
 
 def n_waiting(session: Session) -> int:

@@ -5,10 +5,12 @@ A decoder that crashes, hangs or eats memory costs the recording it was at, and 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import queue
-import selectors
+import select
 import subprocess
 import sys
 import threading
@@ -32,6 +34,9 @@ _GRACE_S = 5.0
 start of the process."""
 
 _MAX_HEADER_BYTES = 1 << 20
+
+_PIPE_BYTES = 1 << 20
+"""A decoder that can leave its answer there goes on to the next recording."""
 
 _ERRORS = {
     kind.code: kind
@@ -181,6 +186,12 @@ class _Decoder:
             start_new_session=True,  # Ctrl-C is the matter of the service
         )
         self._done = 0
+        stdout = self._process.stdout
+        assert stdout is not None
+        self._answer = select.poll()
+        self._answer.register(stdout, select.POLLIN)
+        with contextlib.suppress(AttributeError, OSError):  # or as much as this account may have
+            fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     @property
     def worn(self) -> bool:
@@ -227,11 +238,9 @@ class _Decoder:
         return header, rest
 
     def _read_into(self, stdout: IO[bytes], view: memoryview, deadline: float) -> int:
-        with selectors.DefaultSelector() as ready:
-            ready.register(stdout, selectors.EVENT_READ)
-            if not ready.select(max(deadline - time.monotonic(), 0)):
-                raise _DecoderLostError(None)
-        # Past the buffer of the file object, which the selector does not know of.
+        if not self._answer.poll(1e3 * max(deadline - time.monotonic(), 0)):
+            raise _DecoderLostError(None)
+        # Past the buffer of the file object, which the poll does not know of.
         count = os.readv(stdout.fileno(), [view])
         if not count:
             raise _DecoderLostError(self._end())

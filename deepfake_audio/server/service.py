@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import ConfigError
 from . import audit, migrations
-from .database import Database, now
+from .accepting import Acceptor, QueueRoom
+from .database import Database, Detection, now
 from .engine import Engine
 from .locality import LOOPBACK
 from .models import Models
@@ -20,11 +17,15 @@ from .rooms.hub import Hub
 from .sandbox import Sandbox
 from .settings import Settings
 from .store import Store
+from .waiters import Waiters
 from .webhooks import Courier
 from .worker import Worker
 
 _DOORMEN = 4
 """Threads that check keys."""
+
+_FETCHERS = 8
+"""Recordings that are fetched at a time."""
 
 
 class Service:
@@ -40,8 +41,10 @@ class Service:
     models : Models
         The model in force and, perhaps, a candidate.
     door : ThreadPoolExecutor
-        Checks keys, and does nothing else: uploads and fetched recordings keep the threads of
-        the event loop busy for as long as strangers like, and must not shut the others out.
+        Checks keys, and does nothing else: uploads keep the threads of the event loop busy for
+        as long as strangers like, and must not shut the others out.
+    fetchers : ThreadPoolExecutor
+        Fetches recordings that are given by URL: other people's servers may be slow.
 
     Raises
     ------
@@ -63,8 +66,9 @@ class Service:
         self.store = Store(settings.storage, settings.data_dir / "incoming")
         self.models = Models(settings, self.database)
         self.sandbox = Sandbox(settings.decoders, settings.limits, settings.decode_memory_bytes)
-        self.waiters = Waiters()
+        self.waiters = Waiters(self.database)
         self.door = ThreadPoolExecutor(_DOORMEN, "deepfake_audio-door")
+        self.fetchers = ThreadPoolExecutor(_FETCHERS, "deepfake_audio-fetch")
         self.courier = (
             Courier(
                 self.database,
@@ -74,6 +78,7 @@ class Service:
             if settings.webhook_secret
             else None
         )
+        self.queue_room = QueueRoom(self.database, settings.queue_limit)
         self.worker = Worker(
             self.database,
             self.store,
@@ -84,6 +89,7 @@ class Service:
             lease_s=settings.lease_s,
             on_done=self._done,
         )
+        self.acceptor = Acceptor(self.database, on_accepted=self.worker.wake)
         self.housekeeper = Housekeeper(self.database, self.store)
         self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
 
@@ -96,6 +102,8 @@ class Service:
         """Begin to work on what waits."""
         self._note_identity()
         self.worker.start()
+        self.acceptor.start()
+        self.waiters.start()
         self.housekeeper.start()
         self.rooms.start()
         if self.courier:
@@ -104,16 +112,19 @@ class Service:
     def stop(self) -> None:
         """Finish what is in hand and end."""
         self.rooms.stop()
+        self.acceptor.stop()
         self.worker.stop()
+        self.waiters.stop()
         self.housekeeper.stop()
         if self.courier:
             self.courier.stop()
         self.sandbox.close()
         self.door.shutdown()
+        self.fetchers.shutdown()
         self.database.close()
 
-    def _done(self, identifiers: Sequence[str]) -> None:
-        self.waiters.tell(identifiers)
+    def _done(self, done: Sequence[Detection]) -> None:
+        self.waiters.tell(done)
         self._wake_courier()
 
     def _wake_courier(self) -> None:
@@ -133,37 +144,3 @@ class Service:
                     subject="service",
                     data=identity,
                 )
-
-
-class Waiters:
-    """Requests that wait for a detection to be done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = (
-            defaultdict(list)
-        )
-
-    def tell(self, identifiers: Sequence[str]) -> None:
-        """Wake whoever waits for these; from any thread."""
-        with self._lock:
-            found = [entry for known in identifiers for entry in self._waiting.pop(known, [])]
-        for loop, event in found:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(event.set)
-
-    @contextlib.contextmanager
-    def waiting(self, identifier: str) -> Iterator[asyncio.Event]:
-        """Lend an event that is set when a detection is done; on an event loop."""
-        entry = (asyncio.get_running_loop(), asyncio.Event())
-        with self._lock:
-            self._waiting[identifier].append(entry)
-        try:
-            yield entry[1]
-        finally:
-            with self._lock:
-                left = self._waiting.get(identifier, [])
-                if entry in left:
-                    left.remove(entry)
-                if not left:
-                    self._waiting.pop(identifier, None)

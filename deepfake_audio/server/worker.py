@@ -10,8 +10,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ..audio import DecodedAudio
@@ -30,8 +30,14 @@ logger = logging.getLogger(__name__)
 CLAIM_AT_A_TIME = 32
 """Submissions claimed in one transaction."""
 
+CLAIM_BELOW = 8
+"""Nothing is claimed while the decoders have so much to do: a few large claims cost less."""
+
 GROUP_WINDOWS = 64
-"""Recordings are scored together until they have this many windows."""
+"""Recordings are scored together until they have this many windows, ..."""
+
+GATHER_S = 0.1
+"""... or the first has waited so long for others that are being decoded, seconds."""
 
 _IDLE_S = 1.0
 """How often to look for work that another process has accepted, or has left behind, seconds."""
@@ -68,7 +74,7 @@ class Worker:
     lease_s : float
         See :class:`~deepfake_audio.server.settings.Settings`.
     on_done : callable
-        Told the identifiers of submissions that are done, on a thread of the worker.
+        Told the records of submissions that are done, on a thread of the worker.
     """
 
     def __init__(
@@ -81,7 +87,7 @@ class Worker:
         decoders: int,
         scorers: int,
         lease_s: float,
-        on_done: Callable[[Sequence[str]], None],
+        on_done: Callable[[Sequence[Detection]], None],
     ) -> None:
         self._database = database
         self._store = store
@@ -94,7 +100,10 @@ class Worker:
         self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
         self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
         self._in_hand: dict[str, str] = {}  # submission -> claim
+        self._left_some = True  # perhaps, when something was last claimed
+        self._decoding = 0
         self._lock = threading.Lock()
+        self._gathering = threading.Lock()  # two that gather would halve each other's group
         self._claimer = threading.Thread(target=self._run, args=(self._claim,), daemon=True)
         self._keeper = threading.Thread(target=self._run, args=(self._renew,), daemon=True)
         self._decoders = [
@@ -149,13 +158,15 @@ class Worker:
             return False
         self._wanted.clear()
         # No more than the decoders will soon be at: the rest is for other workers.
-        room = CLAIM_AT_A_TIME - self._claimed.qsize()
-        taken = claims.claim(self._database, room, self._lease_s) if room > 0 else []
+        waiting = self._claimed.qsize()
+        room = CLAIM_AT_A_TIME - waiting if waiting < CLAIM_BELOW else 0
+        taken = claims.claim(self._database, room, self._lease_s) if room else []
+        self._left_some = len(taken) == room
         with self._lock:
             self._in_hand.update({d.id: d.claim or "" for d in taken})
         for detection in taken:
             self._claimed.put(detection)
-        if not taken:
+        if not (room and self._left_some):
             self._wanted.wait(_IDLE_S)
         return True
 
@@ -173,9 +184,12 @@ class Worker:
         detection = self._claimed.get()
         if detection is None:
             return False
+        if self._left_some and self._claimed.qsize() < CLAIM_BELOW:
+            self._wanted.set()
         began = time.perf_counter()
         try:
-            audio = self._audio(detection)
+            with self._at_work():
+                audio = self._audio(detection)
         except DeepfakeAudioError as error:
             outcome = Outcome(detection, self._models.live.identity(), error=error)
             self._record([outcome])
@@ -189,6 +203,17 @@ class Worker:
             return True
         self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
         return True
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Let it be known that there will soon be something to score."""
+        with self._lock:
+            self._decoding += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._decoding -= 1
 
     def _give_back(self, detection: Detection, *, counts: bool) -> None:
         with self._lock:  # should the database be away, too, the claim runs out
@@ -214,28 +239,38 @@ class Worker:
             return self._sandbox.decode(path, name=detection.name)
 
     def _score(self) -> bool:
-        first = self._decoded.get()
-        if first is None:
-            return False
+        with self._gathering:
+            group, over = self._gather()
+        if not group:
+            return not over
         engine, candidate = self._models.both()
-        group = [first]
-        windows = engine.scorer.n_windows(first.audio.samples)
-        over = False
-        while windows < GROUP_WINDOWS and not over:
-            try:
-                further = self._decoded.get_nowait()
-            except queue.Empty:
-                break
-            if further is None:
-                over = True  # meant for this thread
-            else:
-                group.append(further)
-                windows += engine.scorer.n_windows(further.audio.samples)
-        counted = self._record(_scored(engine, group))
+        counted = {detection.id for detection in self._record(_scored(engine, group))}
         if candidate is not None:
             heard = [item for item in group if item.detection.id in counted]
             self._shadow(engine, candidate, heard)
         return not over
+
+    def _gather(self) -> tuple[list[_Decoded], bool]:
+        """Return what is to be scored together, and whether that was the last for this thread."""
+        group: list[_Decoded] = []
+        windows = 0
+        until = float("inf")
+        while windows < GROUP_WINDOWS:
+            try:
+                if not group:
+                    item = self._decoded.get()
+                    until = time.monotonic() + GATHER_S
+                elif self._decoding or not self._claimed.empty():
+                    item = self._decoded.get(timeout=max(until - time.monotonic(), 0))
+                else:
+                    item = self._decoded.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return group, True
+            group.append(item)
+            windows += self._models.live.scorer.n_windows(item.audio.samples)
+        return group, False
 
     def _shadow(self, live: Engine, candidate: Engine, group: Sequence[_Decoded]) -> None:
         """Let the candidate hear what the live model has decided on, after that is recorded."""
@@ -244,7 +279,7 @@ class Worker:
         except Exception:
             logger.exception("what the candidate said could not be kept")
 
-    def _record(self, outcomes: Sequence[Outcome]) -> list[str]:
+    def _record(self, outcomes: Sequence[Outcome]) -> list[Detection]:
         """Record outcomes, however long the database is away; returns those that counted."""
         while True:
             try:

@@ -123,7 +123,7 @@ port = 0
 model = "tiny"
 device = "cpu"
 policy_file = "policy.toml"
-webhook_secret = "never to be shown"
+webhook_secret = "never to be shown"  # pragma: allowlist secret
 """
 
 POLICY = """\

@@ -110,6 +110,14 @@ def test_an_idempotency_key_stands_for_one_submission(
     assert len(stored) == 2  # nothing is left of those that came second
 
 
+@pytest.mark.parametrize("name", ["status", "verdict", "action", "surface", "review"])
+def test_a_filter_of_an_unknown_value_is_an_error(service: RunningService, name: str) -> None:
+    answer = service.client("read").get("/v1/detections", params={name: "fake"})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["name"] == name
+
+
 def test_lists_are_filtered_and_turned_page_by_page(
     service: RunningService, samples: Samples
 ) -> None:

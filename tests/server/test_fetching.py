@@ -132,3 +132,5 @@ def test_slow_servers_keep_nobody_out(make_settings: MakeSettings) -> None:
         status, found = slow[0].result()
         assert (status, found["error"]["code"]) == (422, "fetch_failed")
         assert "longer than 3 s" in found["error"]["message"]
+        # Not on the threads on which others' recordings are taken in.
+        assert any("deepfake_audio-fetch" in thread.name for thread in threading.enumerate())

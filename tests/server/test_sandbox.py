@@ -162,7 +162,7 @@ def test_a_decoder_can_write_no_file_and_sees_no_secret(tmp_path: Path) -> None:
     )
     assert done.stdout.strip() == "refused"
     assert not target.exists() or target.read_bytes() == b""
-    os.environ["DEEPFAKE_AUDIO_WEBHOOK_SECRET"] = "confidential"
+    os.environ["DEEPFAKE_AUDIO_WEBHOOK_SECRET"] = "confidential"  # pragma: allowlist secret
     try:
         with Sandbox(1, LIMITS, MEMORY) as sandbox:
             others = _children()

@@ -163,6 +163,16 @@ def test_insecure_local_is_not_for_pages_of_other_sites(make_settings: MakeSetti
             assert ask("POST", host, f"http://{host}") == 403, host
 
 
+def test_a_body_that_is_no_upload_may_not_be_large(service: RunningService) -> None:
+    client = service.client("review")
+    large = {"decision": "genuine", "note": "x" * patience.BODY_BYTES}
+
+    answer = client.post("/v1/detections/det_1/reviews", json=large)
+
+    assert answer.status_code == 413
+    assert "larger than" in answer.json()["error"]["message"]
+
+
 def test_too_large_is_refused_while_it_comes(make_settings: MakeSettings, samples: Samples) -> None:
     with running(make_settings(max_upload_bytes=100_000)) as service:
         client = service.client("submit", "read")

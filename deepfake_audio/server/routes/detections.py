@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import soundfile
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
+from ...report import Verdict
 from .. import audit, detections, outbound
 from ..database import Detection, new_id
 from ..detections import Filter, Submission
 from ..errors import NotFoundError, RequestError
 from ..fetching import fetch
 from ..keys import Principal
-from ..policy import Surface
+from ..policy import Action, Surface
 from ..service import Service
 from ..uploads import Form, UploadedFile, UploadLimits, display_name, read_form
 from .common import Reader, Reviewer, ServiceDep, Submitter
@@ -30,7 +32,6 @@ router = APIRouter(prefix="/v1", tags=["detections"])
 
 _FIELDS = ("surface", "metadata", "callback_url", "retention_days", "name", "url")
 _OVERHEAD = 256 * 1024  # of a multipart body beside its files
-_POLL_S = 1.0
 
 _UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -62,7 +63,7 @@ async def submit(request: Request, service: ServiceDep, principal: Submitter) ->
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
         raise RequestError("must have 1 to 255 characters", name="Idempotency-Key", status=422)
     wait_s = _preferred_wait(request, service)
-    await asyncio.to_thread(_check_room, service, 1)
+    await _check_room(service, 1)
     with ExitStack() as kept:
         form = await _read(request, service, kept, max_files=1)
         if "url" in form.fields:
@@ -74,14 +75,14 @@ async def submit(request: Request, service: ServiceDep, principal: Submitter) ->
         submission = _submission(
             service, principal, form, form.files[0], idempotency_key=idempotency_key
         )
-        detection, is_new = await asyncio.to_thread(
-            detections.submit, service.database, service.store, submission
-        )
-    service.worker.wake()
-    headers = {"Location": f"/v1/detections/{detection.id}"}
-    if wait_s:
-        detection = await _wait(service, detection, wait_s)
-        headers["Preference-Applied"] = f"wait={wait_s:g}"
+        with service.waiters.waiting(submission.id) as done:  # before anybody can be done with it
+            detection, is_new = await _accept(service, submission)
+            kept.close()  # the audio is in its place, and nobody knows how long the rest takes
+            headers = {"Location": f"/v1/detections/{detection.id}"}
+            if wait_s and detection.status in detections.WAITING:
+                detection = await _wait(service, detection, done, wait_s)
+        if wait_s:
+            headers["Preference-Applied"] = f"wait={wait_s:g}"
     waits = detection.status in detections.WAITING
     status = 202 if waits else 201 if is_new else 200
     return JSONResponse(detections.as_dict(detection), status_code=status, headers=headers)
@@ -95,22 +96,20 @@ async def submit_batch(request: Request, service: ServiceDep, principal: Submitt
         raise RequestError(
             "is for single recordings", name="Idempotency-Key", hint="leave it out", status=422
         )
-    await asyncio.to_thread(_check_room, service, 1)
+    await _check_room(service, 1)
     with ExitStack() as kept:
         form = await _read(request, service, kept, max_files=settings.max_batch_files)
         if not form.files:
             raise RequestError(
                 "no recording in the body", hint="send each as a part 'file'", status=422
             )
-        await asyncio.to_thread(_check_room, service, len(form.files))
+        await _check_room(service, len(form.files))
         batch_id = new_id("bat")
         submissions = [  # all of them are looked at before any is accepted
             _submission(service, principal, form, upload, batch_id=batch_id)
             for upload in form.files
         ]
-        submitted = await asyncio.to_thread(
-            detections.submit_all, service.database, service.store, submissions
-        )
+        submitted = await asyncio.to_thread(_accept_batch, service, submissions)
     service.worker.wake()
     return JSONResponse(
         {"id": batch_id, "detections": [detections.as_dict(d) for d in submitted]},
@@ -143,11 +142,11 @@ def show_batch(batch_id: str, service: ServiceDep, principal: Reader) -> dict[st
 def list_detections(
     service: ServiceDep,
     principal: Reader,
-    status: str | None = None,
-    verdict: str | None = None,
-    action: str | None = None,
+    status: Literal["queued", "processing", "done", "failed"] | None = None,
+    verdict: Verdict | None = None,
+    action: Action | None = None,
     surface: Surface | None = None,
-    review: str | None = None,
+    review: Literal["open", "closed"] | None = None,
     batch_id: str | None = None,
     sha256: str | None = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
@@ -239,18 +238,35 @@ def _audio_key(service: Service, principal: Principal, detection_id: str) -> tup
         return detection.audio_key, detection.name
 
 
-def _check_room(service: Service, count: int) -> None:
+async def _check_room(service: Service, count: int) -> None:
     """Turn away what would make the queue too long, before its body is read."""
-    with service.database.read() as session:
-        waiting = detections.n_waiting(session)
-    if waiting + count > service.settings.queue_limit:
-        raise RequestError(
-            f"{waiting} recordings wait already",
-            hint="come again later, or add workers",
-            status=429,
-            code="queue_full",
-            retry_after_s=2,
-        )
+    if not service.queue_room.is_plenty(count):
+        await asyncio.to_thread(service.queue_room.check, count)
+
+
+async def _accept(service: Service, submission: Submission) -> tuple[Detection, bool]:
+    """Accept a submission; returns it, and whether it is a new one."""
+    database, store = service.database, service.store
+    named = submission.idempotency_key is not None
+    if named and (found := await asyncio.to_thread(detections.known, database, submission)):
+        return found, False
+    detection = await asyncio.to_thread(detections.keep, store, submission)
+    try:
+        await asyncio.wrap_future(service.acceptor.accept(detection))
+    except IntegrityError:  # the same idempotency key, at the same moment
+        await asyncio.to_thread(store.delete, detection.audio_key or "")
+        if found := await asyncio.to_thread(detections.known, database, submission):
+            return found, False
+        raise
+    # After any other fault nobody knows whether the record is there: audio without one is
+    # swept up later, a record without audio could not be mended.
+    return detection, True
+
+
+def _accept_batch(service: Service, submissions: Sequence[Submission]) -> list[Detection]:
+    accepted = [detections.keep(service.store, submission) for submission in submissions]
+    detections.record(service.database, accepted)
+    return accepted
 
 
 async def _read(request: Request, service: Service, kept: ExitStack, *, max_files: int) -> Form:
@@ -272,13 +288,14 @@ async def _fetch_into(form: Form, service: Service, kept: ExitStack) -> None:
             "this service fetches nothing", name="url", hint="set url_input", status=422
         )
     limits = UploadLimits(settings.max_upload_bytes, 1, 0, settings.upload_s)
-    fetched = await asyncio.to_thread(
+    work = partial(
         fetch,
         form.fields["url"],
         kept.enter_context(service.store.upload()),
         limits,
         allow_private=settings.url_allow_private,
     )
+    fetched = await asyncio.get_running_loop().run_in_executor(service.fetchers, work)
     form.files.append(fetched)
 
 
@@ -361,20 +378,17 @@ def _preferred_wait(request: Request, service: Service) -> float:
     return 0.0
 
 
-async def _wait(service: Service, detection: Detection, wait_s: float) -> Detection:
+async def _wait(
+    service: Service, detection: Detection, done: asyncio.Future[Detection], wait_s: float
+) -> Detection:
     """Return the detection when it is done, or as it is when the time is over."""
-    end = time.monotonic() + wait_s
-    with service.waiters.waiting(detection.id) as done:
-        while True:
-            detection = await asyncio.to_thread(_fetch, service, detection.id)
-            left = end - time.monotonic()
-            if detection.status not in detections.WAITING or left <= 0:
-                return detection
-            try:  # told by the worker of this process, or seen in the record of another one
-                async with asyncio.timeout(min(left, _POLL_S)):
-                    await done.wait()
-            except TimeoutError:
-                continue
+    with service.waiters.waiting(detection.id) as known:  # one that was accepted before
+        told, _ = await asyncio.wait(
+            [done, known], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
+        )
+    if told:
+        return told.pop().result()
+    return await asyncio.to_thread(_fetch, service, detection.id)
 
 
 def _fetch(service: Service, detection_id: str) -> Detection:
