@@ -189,7 +189,7 @@ def test_installed_extras_exist() -> None:
 
 
 def test_a_block_that_is_not_run_says_why() -> None:
-    text = "<!-- not run: no corpus -->\n<!-- other -->\n```bash\nfalse\n```\n\n```bash\ntrue\n```\n"
+    text = "<!-- not run: no corpus -->\n<!-- other -->\n```bash\nfalse\n```\n```bash\ntrue\n```\n"
     first, second = blocks(text)
     assert (first.not_run, first.code, first.line) == ("no corpus", "false\n", 4)
     assert not second.not_run

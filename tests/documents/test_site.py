@@ -63,7 +63,8 @@ def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
 
 def test_every_option_of_every_command_is_there(site: Path) -> None:
     text = _text(site / "reference" / "commands.html")
-    sections = dict(re.findall(r"^(detect|deepfake-audio[a-z -]*)¶\n(.*?)(?=¶|\Z)", text, re.M | re.S))
+    section = re.compile(r"^(detect|deepfake-audio[a-z -]*)¶\n(.*?)(?=¶|\Z)", re.M | re.S)
+    sections = dict(section.findall(text))
     seen = 0
     for name, app in (("detect", detect_app), ("deepfake-audio", tools_app)):
         for words, command in _commands(typer.main.get_command(app), name):
