@@ -14,9 +14,9 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 PROMISES = {
     "01_quickstart": ("text/html", "image/png", "broken.wav", "unsupported_format"),
-    "02_train_your_own": ("image/png", "lesson 0.1", "tiny 1.1.0+finetuned", "equal error rate on"),
+    "02_train_your_own": ("image/png", "lesson 0.1", "+finetuned (", "equal error rate on"),
     "03_calibration_and_policies": ("image/png", "text/html", "Cllr on the other half", "recall"),
-    "04_robustness": ("image/png", "| opus:8000 |", "| fgsm:40 |", "mixed_segments"),
+    "04_robustness": ("image/png", "| opus:8000 |", "| fgsm:40 |", "s synthetic of"),
     "05_gpu_batch": ("image/png", "x real time", "verdicts are others", "broken.wav"),
     "06_assessment": ("text/html", "F1 open", "F1 closed", "| F1 |"),
 }
