@@ -36,7 +36,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-BLOCK_S = 300
+BLOCK_S = 600
+"""A guard against what hangs, and no more: machines that run tests are busy."""
 
 
 class Block(NamedTuple):
