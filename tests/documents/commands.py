@@ -8,6 +8,8 @@ that process, whose fork then is the command, with its output and exit status.
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import signal
@@ -17,6 +19,10 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+import deepfake_audio
+
+PACKAGE = Path(deepfake_audio.__file__).parent
 
 STAND_IN = """\
 #!{python} -IS
@@ -60,6 +66,14 @@ with socket.socket(socket.AF_UNIX) as line:
             pass
 """
 
+PRELOADED = (
+    *("deepfake_audio.cli.detect", "deepfake_audio.cli.tools", "deepfake_audio.detector"),
+    *("deepfake_audio.augment.conditions", "deepfake_audio.evaluation", "deepfake_audio.plots"),
+    *("deepfake_audio.assessment.pdf", "deepfake_audio.server.service"),
+    *("av", "matplotlib.figure", "scipy.signal", "soundfile"),
+)
+"""What commands load; of threads only OpenBLAS's begin, which it starts anew in a fork."""
+
 PIP = "#!/bin/sh\nexit 0\n"
 """What is to be installed is installed; another test looks whether there are such extras."""
 
@@ -75,7 +89,10 @@ def stand_ins(folder: Path) -> Iterator[Path]:
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, __file__, address], stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, __file__, address],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None
@@ -88,10 +105,9 @@ def stand_ins(folder: Path) -> Iterator[Path]:
 
 def listen(address: str) -> None:
     """Wait for commands, and let a fork be each of them."""
-    # What the commands would load first; none of it starts a thread that a fork would lack.
-    import deepfake_audio.cli.detect
-    import deepfake_audio.cli.tools
-    import deepfake_audio.detector  # noqa: F401
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.freeze()  # so that forks share the memory
 
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(address)
