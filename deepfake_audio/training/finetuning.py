@@ -149,6 +149,12 @@ def finetune(
             name=header.name,
             hint="use a model of version 1.3.0 or later, or one that `train` has made",
         )
+    if any(branch.model.head != "linear" for branch in header.branches):
+        raise CheckpointError(
+            "has a cosine head, and only linear ones can be fitted anew",
+            name=header.name,
+            hint="fine-tune a model with linear heads",
+        )
     network = checkpoint.torch_network
     out = Path(out)
     clips = [clip for clip in load_manifest(data) if clip.split != "test"]

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..model import Branch, ModelOutput, Network, build_network
+from .objectives import Objective
 from .recipe import OptimConfig, Recipe
-from .sampler import NO_FAMILY, Batch, BatchMaker
+from .sampler import Batch, BatchMaker
 from .state import TrainingState
 
 STATE_NAME = "state.safetensors"
@@ -30,29 +30,6 @@ _WORKERS = 2
 
 Look = Callable[[Network, int], dict[str, float]]
 Progress = Callable[[int, dict[str, float]], None]
-
-
-def losses(output: ModelOutput, batch: Batch, optim: OptimConfig) -> dict[str, Tensor]:
-    """Return the loss of each head, averaged over the clips it applies to.
-
-    Returns
-    -------
-    dict of str to Tensor
-        ``spoof`` (binary cross-entropy with smoothed labels, speech only), ``family``
-        (cross-entropy over synthetic clips of known family), ``speech``, and their weighted
-        sum ``total``.
-    """
-    smoothed = batch.is_synthetic * (1 - optim.label_smoothing) + 0.5 * optim.label_smoothing
-    each = F.binary_cross_entropy_with_logits(output.logit, smoothed, reduction="none")
-    spoof = (each * batch.is_speech).sum() / batch.is_speech.sum().clamp_min(1)
-    speech = F.binary_cross_entropy_with_logits(output.speech, batch.is_speech)
-    known = (batch.family != NO_FAMILY).sum().clamp_min(1)
-    family = (
-        F.cross_entropy(output.family, batch.family, ignore_index=NO_FAMILY, reduction="sum")
-        / known
-    )
-    total = spoof + optim.family_weight * family + optim.speech_weight * speech
-    return {"spoof": spoof, "family": family, "speech": speech, "total": total}
 
 
 def learning_rate(step: int, optim: OptimConfig) -> float:
@@ -116,15 +93,17 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     """Return the state of a run that has not begun."""
     network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
+    objective = Objective(recipe.optim, recipe.model.embedding_dim).to(device)
+    parameters = [*network.parameters(), *objective.parameters()]
     # Norms and biases have one dimension; decaying them does harm and no good.
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if p.ndim > 1]},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
         groups, lr=recipe.optim.learning_rate, weight_decay=recipe.optim.weight_decay
     )
-    return TrainingState(network, average, optimizer)
+    return TrainingState(network, average, objective, optimizer)
 
 
 def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[str, float]:
@@ -143,7 +122,7 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
             features = mix_styles(features, optim.style_mix)
     with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
         output = branch.body(features)
-    parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)
+    parts = state.objective(ModelOutput(*(part.float() for part in output)), batch)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, optim)
     state.optimizer.zero_grad(set_to_none=True)

@@ -13,6 +13,8 @@ from ..config import Config, FrontendConfig, ModelConfig, WindowConfig
 from ..errors import ConfigError
 
 Precision = Literal["fp32", "bf16"]
+MainLoss = Literal["bce", "oc_softmax"]
+Contrast = Literal["family", "system"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class OptimConfig(Config):
     style_mix : float
         Share of clips that take on the spectral statistics of another, see
         :func:`deepfake_audio.training.loop.mix_styles`.
+    objective : {"bce", "oc_softmax"}
+        Binary cross-entropy, or one-class softmax, which needs ``model.head = "cosine"`` and knows
+        no label smoothing; see :func:`deepfake_audio.training.objectives.one_class_softmax`.
+    oc_real, oc_fake, oc_scale : float
+        Margins and sharpness of the one-class softmax.
+    supcon_weight, supcon_temperature : float
+        Of the supervised contrastive loss of the embedding, see
+        :func:`deepfake_audio.training.objectives.supervised_contrastive`.
+    supcon_classes : {"family", "system"}
+        What is one class beside genuine speech.
+    centre_weight : float
+        Of half the mean squared distance of the embeddings of genuine speech to a centre that is
+        learned (Wen et al., ECCV 2016).
+    pair_weight : float
+        Of the ranking loss over the pairs that ``sampler.pairs`` draws (Burges et al., ICML 2005):
+        a synthetic clip should score above its own original.
     """
 
     seed: int = 0
@@ -71,10 +89,27 @@ class OptimConfig(Config):
     freq_mask: float = 0.15
     time_mask: float = 0.15
     style_mix: float = 0.0
+    objective: MainLoss = "bce"
+    oc_real: float = 0.9
+    oc_fake: float = 0.2
+    oc_scale: float = 20.0
+    supcon_weight: float = 0.0
+    supcon_temperature: float = 0.1
+    supcon_classes: Contrast = "family"
+    centre_weight: float = 0.0
+    pair_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"unknown precision {self.precision!r}", name="optim.precision")
+        if self.objective not in get_args(MainLoss):
+            raise ConfigError(f"unknown loss {self.objective!r}", name="optim.objective")
+        if self.supcon_classes not in get_args(Contrast):
+            raise ConfigError(f"unknown {self.supcon_classes!r}", name="optim.supcon_classes")
+        if self.supcon_temperature <= 0:
+            raise ConfigError("must be above zero", name="optim.supcon_temperature")
+        if not -1 <= self.oc_fake < self.oc_real <= 1:
+            raise ConfigError("needs -1 <= oc_fake < oc_real <= 1", name="optim.oc_fake")
         if not 0 < self.crop_s[0] <= self.crop_s[1]:
             raise ConfigError("needs 0 < shortest <= longest", name="optim.crop_s")
         if not 0 <= self.final_rate <= 1:
@@ -98,6 +133,11 @@ class SamplerConfig(Config):
     source_power, system_power, speaker_power : float
         A group of n clips is drawn in proportion to ``n ** power``: 0 treats all groups alike,
         1 all clips alike.
+    pairs : float
+        Share of the synthetic half drawn together with its genuine original: the clip behind a
+        vocoder copy, or one with the same ``sentence``, of the same source where possible. Both
+        are cut at the same place and go through the same channel, so that what differs is the
+        synthesis. A ``copy_share`` of the pairs are copies; all, where no sentences are known.
     """
 
     spoof_share: float = 0.5
@@ -106,6 +146,7 @@ class SamplerConfig(Config):
     source_power: float = 0.5
     system_power: float = 0.5
     speaker_power: float = 0.5
+    pairs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,6 +183,18 @@ class Recipe:
     held_out_sources: int = 0
     eval_every: int = 250
     save_every: int = 250
+
+    def __post_init__(self) -> None:
+        if self.optim.pair_weight and not self.sampler.pairs:
+            raise ConfigError(
+                "needs pairs to rank", name="optim.pair_weight", hint="set sampler.pairs"
+            )
+        if not 0 <= self.sampler.pairs <= 1:
+            raise ConfigError("must lie in [0, 1]", name="sampler.pairs")
+        if self.optim.objective == "oc_softmax" and self.model.head != "cosine":
+            raise ConfigError(
+                "is a loss of angles", name="optim.objective", hint='set model.head = "cosine"'
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -21,7 +21,7 @@ _KEY = "deepfake_audio.training_state"
 
 @dataclass
 class TrainingState:
-    """Network, averaged network, optimiser and step of one run.
+    """Network, averaged network, loss, optimiser and step of one run.
 
     Batches are functions of the step and torch's generator is seeded from it, so no generator
     state needs keeping.
@@ -29,8 +29,14 @@ class TrainingState:
 
     network: nn.Module
     average: nn.Module
+    objective: nn.Module
     optimizer: torch.optim.AdamW
     step: int = 0
+
+    def _modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield "network", self.network
+        yield "average", self.average
+        yield "objective", self.objective  # has weights of its own with some losses only
 
     def update_average(self, decay: float, average_from: int = 0) -> None:
         """Move the averaged weights and statistics towards the present ones."""
@@ -49,7 +55,7 @@ class TrainingState:
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything to ``path``, whole or not at all."""
         tensors: dict[str, Tensor] = {}
-        for prefix, module in (("network", self.network), ("average", self.average)):
+        for prefix, module in self._modules():
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
@@ -83,7 +89,7 @@ class TrainingState:
                 name=str(path),
                 hint="give what it began with, or another --out",
             )
-        for prefix, module in (("network", self.network), ("average", self.average)):
+        for prefix, module in self._modules():
             module.load_state_dict(_below(tensors, prefix))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _below(tensors, "optimizer").items():
