@@ -21,7 +21,9 @@ from ..model import Branch, ModelOutput, Network, build_network
 from .objectives import Objective
 from .recipe import OptimConfig, Recipe
 from .sampler import Batch, BatchMaker
+from .sharpness import still_statistics, worst_nearby
 from .state import TrainingState
+from .teachers import Teachers
 
 STATE_NAME = "state.safetensors"
 LOG_NAME = "log.jsonl"
@@ -93,7 +95,7 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     """Return the state of a run that has not begun."""
     network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
-    objective = Objective(recipe.optim, recipe.model.embedding_dim).to(device)
+    objective = Objective(recipe.optim, recipe.model.embedding_dim, recipe.distill).to(device)
     parameters = [*network.parameters(), *objective.parameters()]
     # Norms and biases have one dimension; decaying them does harm and no good.
     groups: list[dict[str, Any]] = [
@@ -106,10 +108,13 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     return TrainingState(network, average, objective, optimizer)
 
 
-def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[str, float]:
+def train_step(
+    state: TrainingState, batch: Batch, optim: OptimConfig, teachers: Teachers | None = None
+) -> dict[str, float]:
     """Fit the network to one batch; returns the losses and the gradient norm."""
     # Dropout and masks are functions of the step too: this is what makes resuming exact.
-    torch.manual_seed(optim.seed * 1_000_003 + state.step)
+    seed = optim.seed * 1_000_003 + state.step
+    torch.manual_seed(seed)
     network = state.network.train()
     assert isinstance(network, Network)
     [branch] = network.branches  # each is trained on its own
@@ -120,13 +125,31 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
         features = spec_augment(features, optim.freq_mask, optim.time_mask)
         if optim.style_mix:  # what is off draws no random numbers
             features = mix_styles(features, optim.style_mix)
-    with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
-        output = branch.body(features)
-    parts = state.objective(ModelOutput(*(part.float() for part in output)), batch)
+    heard = batch.waveforms if batch.clean is None else batch.clean
+    taught = teachers(heard) if teachers else None
+
+    def backward() -> dict[str, Tensor]:
+        """Put the gradient into the weights; returns the losses."""
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
+            output = branch.body(features)
+        output = ModelOutput(*(part.float() for part in output))
+        parts: dict[str, Tensor] = state.objective(output, batch, taught)
+        parts["total"].backward()
+        return parts
+
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, optim)
-    state.optimizer.zero_grad(set_to_none=True)
-    parts["total"].backward()
+    if optim.sharpness:
+        torch.manual_seed(seed)  # the same units are dropped in both passes
+    parts = backward()
+    if optim.sharpness:
+        torch.manual_seed(seed)
+        near = worst_nearby(
+            network.parameters(), optim.sharpness, adaptive=optim.sharpness_adaptive
+        )
+        with near, still_statistics(network):
+            backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), optim.grad_clip)
     state.optimizer.step()
     state.step += 1
@@ -186,6 +209,7 @@ def run(
     *,
     device: torch.device,
     identity: dict[str, Any],
+    teachers: Teachers | None = None,
     look: Look | None = None,
     on_progress: Progress | None = None,
     stop_after: int | None = None,
@@ -202,6 +226,8 @@ def run(
         Folder of the state and of the log (one JSON object a line).
     identity : dict
         What the run depends on; a state with another identity is refused.
+    teachers : Teachers, optional
+        Whom the network also learns from.
     look : callable, optional
         Measures the averaged network on dev; its figures go into the log.
     on_progress : callable, optional
@@ -226,7 +252,7 @@ def run(
         try:
             for batch in batches_ahead(maker, state.step, last):
                 whole = False
-                figures = train_step(state, batch.to(device), recipe.optim)
+                figures = train_step(state, batch.to(device), recipe.optim, teachers)
                 whole = True
                 interrupts.deliver()
                 if state.step % 25 == 0:

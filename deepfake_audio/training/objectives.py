@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..model import COSINE_SCALE, ModelOutput
-from .recipe import OptimConfig
+from .recipe import DistillConfig, OptimConfig
 from .sampler import NO_FAMILY, NO_PAIR, Batch
 
 
@@ -24,16 +24,32 @@ class Objective(nn.Module):
         Which losses, and their weights.
     embedding_dim : int
         Length of the embedding.
+    distill : DistillConfig
+        How much the teachers count.
     """
 
-    def __init__(self, optim: OptimConfig, embedding_dim: int) -> None:
+    def __init__(
+        self, optim: OptimConfig, embedding_dim: int, distill: DistillConfig | None = None
+    ) -> None:
         super().__init__()
         self.optim = optim
+        self.distill = distill or DistillConfig()
         if optim.centre_weight:
             self.centre = nn.Parameter(torch.zeros(embedding_dim))
 
-    def forward(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    def forward(
+        self, output: ModelOutput, batch: Batch, taught: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the loss of each kind, averaged over the clips it applies to.
+
+        Parameters
+        ----------
+        output : ModelOutput
+            What the network says.
+        batch : Batch
+            What is true.
+        taught : Tensor, shape (batch,), optional
+            What the teachers say: log-likelihood ratios.
 
         Returns
         -------
@@ -60,6 +76,9 @@ class Objective(nn.Module):
             if weight:
                 parts[name] = loss(output, batch)
                 total = total + weight * parts[name]
+        if taught is not None:
+            parts["distill"] = _of_speech(self._learned(output.logit, taught), batch)
+            total = total + self.distill.weight * parts["distill"]
         return {**parts, "total": total}
 
     def _main(self, logit: Tensor, is_synthetic: Tensor) -> Tensor:
@@ -70,6 +89,13 @@ class Objective(nn.Module):
             )
         smoothed = is_synthetic * (1 - optim.label_smoothing) + 0.5 * optim.label_smoothing
         return F.binary_cross_entropy_with_logits(logit, smoothed, reduction="none")
+
+    def _learned(self, logit: Tensor, taught: Tensor) -> Tensor:
+        """Return the cross-entropy with what the teachers think, of as much pull at any heat."""
+        heat = self.distill.temperature
+        target = torch.sigmoid(taught / heat)
+        each = F.binary_cross_entropy_with_logits(logit / heat, target, reduction="none")
+        return heat**2 * each
 
     def _supcon(self, output: ModelOutput, batch: Batch) -> Tensor:
         kinds = batch.family if self.optim.supcon_classes == "family" else batch.system

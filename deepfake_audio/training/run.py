@@ -29,6 +29,7 @@ from .release import calibrate, fit_novelty
 from .replay import remember
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
+from .teachers import Teachers
 
 Say = Callable[[str], None]
 
@@ -266,7 +267,10 @@ def _train_branch(
         coded=prepared.coded,
         copies=prepared.copies,
         bank=prepared.bank,
+        clean=recipe.distill.active and recipe.distill.heard == "clean",
     )
+    teachers = Teachers.of(recipe, device)
+    taught_by = {"teachers": teachers.identity} if teachers else {}
     clips = [cached[i] for i in looked_at]
     raw = CheckpointHeader(
         name=recipe.name,
@@ -291,7 +295,8 @@ def _train_branch(
         maker,
         out,
         device=device,
-        identity={"recipe": recipe.to_dict(), **prepared.identity},
+        identity={"recipe": recipe.to_dict(), **prepared.identity, **taught_by},
+        teachers=teachers,
         look=look if len(prepared.dev) else None,
         on_progress=on_progress,
         stop_after=stop_after,

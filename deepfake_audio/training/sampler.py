@@ -6,10 +6,11 @@ workers may make batches ahead in any order.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ class Batch:
         Which synthesiser, by a number that means nothing; NO_FAMILY if none.
     original : Tensor, int64, shape (batch,)
         Row of the genuine original of a synthetic clip, or NO_PAIR.
+    clean : Tensor, float32, shape (batch, samples), optional
+        The same crops as they were recorded.
     """
 
     waveforms: Tensor
@@ -57,10 +60,12 @@ class Batch:
     family: Tensor
     system: Tensor
     original: Tensor
+    clean: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
-        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def hold_out_sources(clips: Sequence[Clip], count: int) -> set[str]:
@@ -137,6 +142,7 @@ class _Row:
     """One example before the channel: int16, and the generator that goes on with it."""
 
     samples: np.ndarray
+    clean: np.ndarray
     rng: np.random.Generator
     touched: bool
     family: int = NO_FAMILY
@@ -156,6 +162,8 @@ class BatchMaker:
         Coded versions of any clip; vocoder copies of genuine clips.
     bank : SoundBank
         Background sounds, rooms and non-speech.
+    clean : bool
+        Whether batches also hold their crops as they were recorded.
 
     Raises
     ------
@@ -174,6 +182,7 @@ class BatchMaker:
         coded: Sequence[Rendering] = (),
         copies: Sequence[Rendering] = (),
         bank: SoundBank | None = None,
+        clean: bool = False,
     ) -> None:
         self.cache = cache
         self.optim = optim
@@ -181,6 +190,7 @@ class BatchMaker:
         self.augment = augment
         self.coded = coded
         self.copies = copies
+        self.clean = clean
         self.bank = bank or SoundBank()
         self.simulator = ChannelSimulator(augment, self.bank)
         synthetic = np.array([cache.clips[i].is_synthetic for i in indices], dtype=bool)
@@ -214,11 +224,11 @@ class BatchMaker:
         """Return the batch of a step; the same one however often and wherever it is asked."""
         shared = np.random.default_rng([self.optim.seed, step])
         # Whole tenths of a second: a handful of shapes, which the allocator and kernels reuse.
-        crop_s = shared.uniform(*self.optim.crop_s)
+        crop_s = shared.uniform(*self.optim.crop_range_s(step))
         n_samples = round(crop_s * 10) * SAMPLE_RATE_HZ // 10
         position = np.arange(self.optim.batch_size)
         rows = [self._row(step, each, n_samples) for each in position.tolist()]
-        waveforms = torch.from_numpy(np.stack([row.samples for row in rows])).float() / 32768.0
+        waveforms = _as_float([row.samples for row in rows])
         treated = [i for i, row in enumerate(rows) if row.touched]
         if treated:
             waveforms[treated] = self.simulator(waveforms[treated], [rows[i].rng for i in treated])
@@ -230,6 +240,7 @@ class BatchMaker:
             family=torch.tensor([row.family for row in rows]),
             system=torch.tensor([row.system for row in rows]),
             original=torch.from_numpy(np.where(is_paired, position + self.n_synthetic, NO_PAIR)),
+            clean=_as_float([row.clean for row in rows]) if self.clean else None,
         )
 
     def _row(self, step: int, position: int, n_samples: int) -> _Row:
@@ -242,21 +253,25 @@ class BatchMaker:
         touched = bool(rng.random() < self.augment.share)
         if position >= self.n_speech:
             sound = nonspeech(self.bank, n_samples, rng)
-            return _Row(sound, rng, touched)
+            return _Row(sound, sound, rng, touched)
         if paired:
             drawn = self._draw_pair(rng, touched)[int(position >= self.n_synthetic)]
         elif position < self.n_synthetic:
             drawn = self._draw_synthetic(rng, touched)
         else:
             drawn = _Drawn(self._genuine.draw(rng), coded=self._draw_coded(rng, touched))
-        samples = self._cut(self._samples(drawn), n_samples, rng, touched)
-        return _Row(samples, rng, touched, drawn.family, drawn.system)
+        again = copy.deepcopy(rng) if self.clean else None
+        samples = clean = self._cut(self._samples(drawn), n_samples, rng, touched)
+        if again is not None:
+            recorded = self._samples(replace(drawn, coded=None))
+            clean = self._cut(recorded, n_samples, again, touched, plain=True)
+        return _Row(samples, clean, rng, touched, drawn.family, drawn.system)
 
     def _draw_pair(self, rng: np.random.Generator, touched: bool) -> tuple[_Drawn, _Drawn]:
         """Draw a synthetic clip and its genuine original; a copy as it is, for so is its clip."""
         if self.copies and (not self._originals or rng.random() < self.sampler.copy_share):
-            copy = self._draw_copy(rng)
-            return copy, _Drawn(copy.index)
+            fake = self._draw_copy(rng)
+            return fake, _Drawn(fake.index)
         fake = self._corpus_clip(self._paired.draw(rng), rng, touched)
         originals = self._originals[fake.index]
         index = originals[int(rng.integers(len(originals)))]
@@ -294,9 +309,18 @@ class BatchMaker:
         return version.clip(self.cache, drawn.index) if version else self.cache[drawn.index]
 
     def _cut(
-        self, samples: np.ndarray, n_samples: int, rng: np.random.Generator, touched: bool
+        self,
+        samples: np.ndarray,
+        n_samples: int,
+        rng: np.random.Generator,
+        touched: bool,
+        *,
+        plain: bool = False,
     ) -> np.ndarray:
-        """Cut a crop, perhaps of what is left without silent edges, perhaps at another speed."""
+        """Cut a crop, perhaps of what is left without silent edges, perhaps at another speed.
+
+        A ``plain`` crop is at the speed of the recording; it begins where the other one does.
+        """
         if touched and rng.random() < self.augment.trim:
             samples = trim_edges(samples, rng)
         speed = self.augment.speed  # what is off draws no random numbers
@@ -304,7 +328,7 @@ class BatchMaker:
             change = self.augment.speed_change
             factor = float(np.exp(rng.uniform(np.log1p(-change), np.log1p(change))))
             crop = _crop(samples, int(np.ceil(n_samples * factor)) + 64, rng)
-            return change_speed(crop, factor, n_samples)
+            return crop[:n_samples] if plain else change_speed(crop, factor, n_samples)
         return _crop(samples, n_samples, rng)
 
 
@@ -346,6 +370,10 @@ def _system_of(clip: Clip) -> str:
 
 def _system_numbers(clips: Sequence[Clip]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted({_system_of(c) for c in clips}))}
+
+
+def _as_float(rows: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(rows)).float() / 32768.0
 
 
 def _crop(samples: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:

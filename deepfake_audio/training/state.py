@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
+from .recipe import Recipe
 
 _KEY = "deepfake_audio.training_state"
 
@@ -82,7 +83,8 @@ class TrainingState:
                 "is no training state", name=str(path), hint="delete it to start anew"
             ) from error
         ours = json.loads(json.dumps(identity))
-        different = [key for key in ours if ours[key] != saved.get("identity", {}).get(key)]
+        theirs = _completed(saved.get("identity", {}))
+        different = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
         if different:
             raise CheckpointError(
                 f"belongs to a run with another {' and '.join(different)}",
@@ -98,6 +100,16 @@ class TrainingState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step = int(saved["step"])
+
+
+def _completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """Give settings that a run knew nothing of yet the defaults that they had for it."""
+    try:
+        recipe = Recipe.from_dict(identity["recipe"])
+    except (KeyError, TypeError, ConfigError):
+        return identity  # of no recipe of ours: different, then
+    completed: dict[str, Any] = json.loads(json.dumps({**identity, "recipe": recipe.to_dict()}))
+    return completed
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
