@@ -327,9 +327,12 @@ class BatchMaker:
         if speed and touched and rng.random() < speed:
             change = self.augment.speed_change
             factor = float(np.exp(rng.uniform(np.log1p(-change), np.log1p(change))))
-            crop = _crop(samples, int(np.ceil(n_samples * factor)) + 64, rng)
-            return crop[:n_samples] if plain else change_speed(crop, factor, n_samples)
-        return _crop(samples, n_samples, rng)
+            needed = int(np.ceil(n_samples * factor)) + 64
+            start = _start(samples, needed, rng)
+            if not plain:
+                return change_speed(_from(samples, start, needed), factor, n_samples)
+            return _from(samples, start, n_samples)
+        return _from(samples, _start(samples, n_samples, rng), n_samples)
 
 
 def find_originals(clips: Sequence[Clip], indices: np.ndarray) -> dict[int, list[int]]:
@@ -376,7 +379,10 @@ def _as_float(rows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(rows)).float() / 32768.0
 
 
-def _crop(samples: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random crop; shorter clips are repeated, both classes alike, never padded."""
-    start = int(rng.integers(0, max(len(samples) - n_samples, 0) + 1))
+def _start(samples: np.ndarray, n_samples: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(0, max(len(samples) - n_samples, 0) + 1))
+
+
+def _from(samples: np.ndarray, start: int, n_samples: int) -> np.ndarray:
+    """Cut a crop; shorter clips are repeated, both classes alike, never padded."""
     return np.resize(samples[start : start + n_samples], n_samples)

@@ -33,7 +33,9 @@ def with_optim(**values: Any) -> Recipe:
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_move_is_up_the_slope_and_as_long_as_asked_for(adaptive: bool) -> None:
     torch.manual_seed(0)
-    weights = [nn.Parameter(values) for values in (torch.randn(3, 4), torch.randn(5), torch.ones(2))]
+    weights = [
+        nn.Parameter(values) for values in (torch.randn(3, 4), torch.randn(5), torch.ones(2))
+    ]
     before = [w.detach().clone() for w in weights]
     (weights[0].square().sum() + weights[1].sin().sum()).backward()  # the third has no gradient
     with worst_nearby(weights, 0.1, adaptive=adaptive):
@@ -74,7 +76,9 @@ def test_sharpness_takes_the_gradient_elsewhere_and_statistics_from_here() -> No
         train_step(state, maker_of().make(0), recipe.optim.replace(freq_mask=0.0, time_mask=0.0))
         states[recipe.optim.sharpness] = state
     ours, theirs = states[0.0].network, states[0.05].network
-    assert any(not torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
+    )
     for (name, a), (_, b) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
         assert torch.equal(a, b), name
 
