@@ -29,7 +29,7 @@ from .monitor import monitor
 from .robustness import robustness
 from .score import score
 from .serve import audit_app, feedback_app, keys_app, serve
-from .train import train
+from .train import soup, train
 
 app = typer.Typer(
     add_completion=False,
@@ -42,6 +42,7 @@ app.command()(check)
 app.command()(evaluate)
 app.command()(augment)
 app.command()(train)
+app.command()(soup)
 app.command()(score)
 app.command()(robustness)
 app.command()(serve)

@@ -20,14 +20,29 @@ from .console import (
     say,
 )
 
+DataOption = Annotated[
+    list[str],
+    typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
+]
+NoiseOption = Annotated[
+    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
+]
+VocoderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|FILE|DIR",
+        help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
+        "folder of Lyra's graphs; may be given repeatedly.",
+    ),
+]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where decoded clips are kept.")
+]
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    data: Annotated[
-        list[str],
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Training state, log and model.")],
     config: Annotated[
         list[Path] | None,
@@ -39,20 +54,9 @@ def train(
             metavar="NAME_OR_PATH", help="Adapt this model to the clips instead, in seconds."
         ),
     ] = None,
-    noise: Annotated[
-        Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
-    ] = None,
-    vocoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|FILE|DIR",
-            help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
-            "folder of Lyra's graphs; may be given repeatedly.",
-        ),
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where decoded clips are kept.")
-    ] = None,
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that --out holds.")
     ] = False,
@@ -92,6 +96,36 @@ def train(
                 say=_silent if quiet else say,
                 on_progress=on_progress,
             )
+    typer.echo(checkpoint)
+
+
+def soup(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME_OR_PATH...", help="Models of one architecture, two or more."),
+    ],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the model goes.")],
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = DeviceName.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Average the weights of models that were trained alike, and calibrate what comes out."""
+    with errors_end_the_command():
+        from ..checkpoint import load_checkpoint
+        from ..scoring import resolve_device
+        from ..training import Sources
+        from ..training import soup as average
+
+        checkpoint = average(
+            [load_checkpoint(name) for name in models],
+            Sources(data, noise, vocoder or [], cache),
+            out,
+            device=resolve_device(device),
+            say=_silent if quiet else say,
+        )
     typer.echo(checkpoint)
 
 

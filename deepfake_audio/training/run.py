@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -212,7 +213,6 @@ def train(
         version=recipes[0].version,
         branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
         windows=recipes[0].windows,
-        calibration=_RAW,
         training={
             "recipes": [recipe.to_dict() for recipe in recipes],
             "clips": len(prepared.train),
@@ -220,6 +220,32 @@ def train(
             "device": device.type,
         },
     )
+    return publish(networks, header, prepared, out, device=device, say=say)
+
+
+def publish(
+    networks: Sequence[Network],
+    header: CheckpointHeader,
+    prepared: TrainingData,
+    out: Path,
+    *,
+    device: torch.device,
+    say: Say = print,
+) -> Path:
+    """Join, calibrate and save trained networks; returns the checkpoint.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        Of one branch each, in evaluation mode.
+    header : CheckpointHeader
+        What they are; its calibration, policies and metrics are made here.
+    prepared : TrainingData
+        The clips to calibrate on, and what the network learned from.
+    out : Path
+        Folder for ``model.safetensors`` and ``metrics.json``.
+    """
+    header = dataclasses.replace(header, calibration=_RAW)
     if len(prepared.dev):
         say("calibrating on dev")
         network = join(networks, _spreads(networks, header, prepared)).to(device)
@@ -230,10 +256,26 @@ def train(
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
         network, replay = join(networks), None
     checkpoint = out / WEIGHTS_NAME
+    out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint, network, header, replay)
     (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
     load_checkpoint(checkpoint)  # what cannot be loaded has not been released
     return checkpoint
+
+
+def batch_maker(recipe: Recipe, prepared: TrainingData, indices: np.ndarray) -> BatchMaker:
+    """Return what makes the batches of a recipe from the clips of the given indices."""
+    return BatchMaker(
+        prepared.cache,
+        indices,
+        optim=recipe.optim,
+        sampler=recipe.sampler,
+        augment=recipe.augment,
+        coded=prepared.coded,
+        copies=prepared.copies,
+        bank=prepared.bank,
+        clean=recipe.distill.active and recipe.distill.heard == "clean",
+    )
 
 
 def _train_branch(
@@ -258,17 +300,7 @@ def _train_branch(
             hint="hold out fewer, or none",
         )
     looked_at = np.concatenate([prepared.dev, prepared.train[is_held_out]])
-    maker = BatchMaker(
-        prepared.cache,
-        prepared.train[~is_held_out],
-        optim=recipe.optim,
-        sampler=recipe.sampler,
-        augment=recipe.augment,
-        coded=prepared.coded,
-        copies=prepared.copies,
-        bank=prepared.bank,
-        clean=recipe.distill.active and recipe.distill.heard == "clean",
-    )
+    maker = batch_maker(recipe, prepared, prepared.train[~is_held_out])
     teachers = Teachers.of(recipe, device)
     taught_by = {"teachers": teachers.identity} if teachers else {}
     clips = [cached[i] for i in looked_at]

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import TINY, cache_of, maker_of, silent, weights_of
+from tiny_training import TINY, cache_of, maker_of
 from torch import nn
 
 from deepfake_audio.augment.renderings import Rendering
 from deepfake_audio.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from deepfake_audio.errors import CheckpointError, ConfigError
-from deepfake_audio.training import Recipe, Sources, train
-from deepfake_audio.training.loop import STATE_NAME, make_state, train_step
+from deepfake_audio.training import Recipe
+from deepfake_audio.training.loop import STATE_NAME, make_state, run, train_step
 from deepfake_audio.training.recipe import DistillConfig, OptimConfig
 from deepfake_audio.training.sampler import BatchMaker
 from deepfake_audio.training.sharpness import still_statistics, worst_nearby
+from deepfake_audio.training.state import TrainingState
 from deepfake_audio.training.teachers import Teachers
 
 CPU = torch.device("cpu")
@@ -157,24 +158,49 @@ def test_the_clean_view_is_the_crop_as_it_was_recorded() -> None:
             assert found.all(1).any()  # as in the recording, sample by sample
 
 
-def test_a_run_with_everything_goes_on_bit_for_bit(
-    checkpoint: Checkpoint, data: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_everything_goes_on_bit_for_bit(checkpoint: Checkpoint, tmp_path: Path) -> None:
     teacher = teacher_of(checkpoint, tmp_path / "t", 100.0)
     recipe = dataclasses.replace(
-        with_optim(sharpness=0.1, sharpness_adaptive=True, crop_from_s=(0.3, 0.4)),
-        distill=DistillConfig(teachers=(str(teacher),)),
+        with_optim(
+            objective="oc_softmax",
+            supcon_weight=0.1,
+            centre_weight=0.1,
+            sharpness=0.1,
+            sharpness_adaptive=True,
+            crop_from_s=(0.3, 0.4),
+        ),
+        model=TINY.model.replace(head="cosine"),
+        distill=DistillConfig(teachers=(str(teacher),), heard="augmented"),
     )
-    sources = Sources([data], cache=tmp_path / "cache")
-    train(recipe, sources, tmp_path / "whole", say=silent)
-    train(recipe, sources, tmp_path / "parts", stop_after=3, say=silent)
-    train(recipe, sources, tmp_path / "parts", say=silent)
-    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, parts[name]), name
-    teacher_of(checkpoint, teacher, 101.0)
+
+    def go_on(out: Path, stop_after: int | None = None) -> TrainingState:
+        teachers = Teachers.of(recipe, CPU)
+        assert teachers is not None
+        return run(
+            recipe,
+            maker_of(recipe),
+            out,
+            device=CPU,
+            identity={"recipe": recipe.to_dict(), "teachers": teachers.identity},
+            teachers=teachers,
+            stop_after=stop_after,
+        )
+
+    whole = go_on(tmp_path / "whole")
+    go_on(tmp_path / "parts", stop_after=3)
+    parts = go_on(tmp_path / "parts")
+    for ours, theirs in (
+        (whole.network, parts.network),
+        (whole.average, parts.average),
+        (whole.objective, parts.objective),
+    ):
+        assert theirs.state_dict().keys() == ours.state_dict().keys()
+        for name, tensor in ours.state_dict().items():
+            assert torch.equal(tensor, theirs.state_dict()[name]), name
+    assert whole.objective.state_dict()["centre"].abs().sum() > 0
+    teacher_of(checkpoint, tmp_path / "t", 101.0)
     with pytest.raises(CheckpointError, match="another teachers"):
-        train(recipe, sources, tmp_path / "parts", say=silent)
+        go_on(tmp_path / "parts")
 
 
 def test_a_state_from_before_an_option_came_goes_on(tmp_path: Path) -> None:
