@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ def train(
 ) -> None:
     """Train, calibrate and save a model; Ctrl-C stops, --resume goes on bit for bit.
 
+    Under `torchrun --nproc-per-node N -m deepfake_audio train ...` N processes share each batch.
+
     With --finetune only the last layer of a model that exists is fitted anew, so that it gets own
     clips right and forgets nothing.
     """
@@ -87,6 +90,8 @@ def train(
             raise ConfigError("holds a run already", name=str(out), hint="--resume goes on with it")
         recipes = [Recipe.load(path) for path in config or []]
         sources = Sources(data, noise, vocoder or [], cache)
+        leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
+        quiet = quiet or not leads
         with _progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
             checkpoint = run(
                 recipes,
@@ -96,7 +101,8 @@ def train(
                 say=_silent if quiet else say,
                 on_progress=on_progress,
             )
-    typer.echo(checkpoint)
+    if leads:
+        typer.echo(checkpoint)
 
 
 def soup(

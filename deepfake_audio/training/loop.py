@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..model import Branch, ModelOutput, Network, build_network
 from .objectives import Objective
+from .ranks import ALONE, Ranks, share_statistics
 from .recipe import OptimConfig, Recipe
 from .sampler import Batch, BatchMaker
 from .sharpness import still_statistics, worst_nearby
@@ -109,11 +110,15 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
 
 
 def train_step(
-    state: TrainingState, batch: Batch, optim: OptimConfig, teachers: Teachers | None = None
+    state: TrainingState,
+    batch: Batch,
+    optim: OptimConfig,
+    teachers: Teachers | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """Fit the network to one batch; returns the losses and the gradient norm."""
+    """Fit the network to one batch, or with others to it; returns losses and gradient norm."""
     # Dropout and masks are functions of the step too: this is what makes resuming exact.
-    seed = optim.seed * 1_000_003 + state.step
+    seed = optim.seed * 1_000_003 + state.step + ranks.seed_offset
     torch.manual_seed(seed)
     network = state.network.train()
     assert isinstance(network, Network)
@@ -126,16 +131,18 @@ def train_step(
         if optim.style_mix:  # what is off draws no random numbers
             features = mix_styles(features, optim.style_mix)
     heard = batch.waveforms if batch.clean is None else batch.clean
-    taught = teachers(heard) if teachers else None
+    taught = ranks.gather(teachers(heard)) if teachers else None
+    whole = batch.map_labels(ranks.gather)
 
     def backward() -> dict[str, Tensor]:
         """Put the gradient into the weights; returns the losses."""
         state.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
             output = branch.body(features)
-        output = ModelOutput(*(part.float() for part in output))
-        parts: dict[str, Tensor] = state.objective(output, batch, taught)
+        output = ModelOutput(*(ranks.gather(part.float()) for part in output))
+        parts: dict[str, Tensor] = state.objective(output, whole, taught)
         parts["total"].backward()
+        ranks.sum_gradients(network.parameters())
         return parts
 
     for group in state.optimizer.param_groups:
@@ -210,6 +217,7 @@ def run(
     device: torch.device,
     identity: dict[str, Any],
     teachers: Teachers | None = None,
+    ranks: Ranks = ALONE,
     look: Look | None = None,
     on_progress: Progress | None = None,
     stop_after: int | None = None,
@@ -228,6 +236,8 @@ def run(
         What the run depends on; a state with another identity is refused.
     teachers : Teachers, optional
         Whom the network also learns from.
+    ranks : Ranks
+        The processes that share each batch; the first of them writes and looks.
     look : callable, optional
         Measures the averaged network on dev; its figures go into the log.
     on_progress : callable, optional
@@ -240,34 +250,42 @@ def run(
     state_path = out / STATE_NAME
     if state_path.exists():
         state.restore(state_path, identity)
+    if ranks.count > 1:
+        share_statistics(state.network)
     last = min(recipe.optim.steps, stop_after or recipe.optim.steps)
     started = time.perf_counter()
     whole = True  # no step is half done
     with (out / LOG_NAME).open("a", encoding="utf-8") as log, _Interrupts() as interrupts:
 
         def write(entry: dict[str, Any]) -> None:
+            if not ranks.leads:
+                return
             log.write(json.dumps(entry) + "\n")
             log.flush()
 
         try:
             for batch in batches_ahead(maker, state.step, last):
                 whole = False
-                figures = train_step(state, batch.to(device), recipe.optim, teachers)
+                figures = train_step(state, batch.to(device), recipe.optim, teachers, ranks)
                 whole = True
                 interrupts.deliver()
                 if state.step % 25 == 0:
                     seconds = round(time.perf_counter() - started, 2)
                     rounded = {key: round(value, 5) for key, value in figures.items()}
                     write({"step": state.step, "seconds": seconds, **rounded})
-                if look and (state.step % recipe.eval_every == 0 or state.step == last):
+                if (
+                    look
+                    and ranks.leads
+                    and (state.step % recipe.eval_every == 0 or state.step == last)
+                ):
                     assert isinstance(state.average, Network)
                     figures = {**figures, **look(state.average, state.step)}
                     write({"step": state.step, "dev": figures})
-                if state.step % recipe.save_every == 0:
+                if state.step % recipe.save_every == 0 and ranks.leads:
                     state.save(state_path, identity)
                 if on_progress:
                     on_progress(state.step, figures)
         finally:
-            if whole:
+            if whole and ranks.leads:
                 state.save(state_path, identity)
     return state

@@ -25,6 +25,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import ConfigError, DatasetError
 from ..model import Network, join
 from .loop import Progress, run
+from .ranks import ALONE, Ranks, joined
 from .recipe import Recipe
 from .release import calibrate, fit_novelty
 from .replay import remember
@@ -170,6 +171,8 @@ def train(
 ) -> Path:
     """Train, calibrate and save a model; goes on where an earlier call with this ``out`` stopped.
 
+    Under ``torchrun`` each process takes its rows of every batch, see :mod:`.ranks`.
+
     Parameters
     ----------
     recipes : Recipe or sequence of Recipe
@@ -194,33 +197,47 @@ def train(
     out, device = Path(out), torch.device(device)
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     networks: list[Network] = []
-    for number, recipe in enumerate(recipes, 1):
-        folder = out if len(recipes) == 1 else out / f"branch-{number}"
-        prepared = prepare(recipe, sources, Path(sources.cache or out / "cache"), say=say)
-        networks.append(
-            _train_branch(
-                recipe,
-                prepared,
-                folder,
-                device=device,
-                say=say,
-                on_progress=on_progress,
-                stop_after=stop_after,
+    with joined(device) as ranks:
+        if not ranks.leads:
+            say, on_progress = _silently, None
+        for number, recipe in enumerate(recipes, 1):
+            folder = out if len(recipes) == 1 else out / f"branch-{number}"
+            work = Path(sources.cache or out / "cache")
+            if not ranks.leads:
+                ranks.wait()  # until the first has decoded what all read
+            prepared = prepare(recipe, sources, work, say=say)
+            if ranks.leads:
+                ranks.wait()
+            networks.append(
+                _train_branch(
+                    recipe,
+                    prepared,
+                    folder,
+                    device=device,
+                    ranks=ranks,
+                    say=say,
+                    on_progress=on_progress,
+                    stop_after=stop_after,
+                )
             )
+        header = CheckpointHeader(
+            name=recipes[0].name,
+            version=recipes[0].version,
+            branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
+            windows=recipes[0].windows,
+            training={
+                "recipes": [recipe.to_dict() for recipe in recipes],
+                "clips": len(prepared.train),
+                "hours": round(
+                    float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2
+                ),
+                "device": device.type,
+            },
         )
-    header = CheckpointHeader(
-        name=recipes[0].name,
-        version=recipes[0].version,
-        branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
-        windows=recipes[0].windows,
-        training={
-            "recipes": [recipe.to_dict() for recipe in recipes],
-            "clips": len(prepared.train),
-            "hours": round(float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2),
-            "device": device.type,
-        },
-    )
-    return publish(networks, header, prepared, out, device=device, say=say)
+        if ranks.leads:
+            publish(networks, header, prepared, out, device=device, say=say)
+        ranks.wait()
+    return out / WEIGHTS_NAME
 
 
 def publish(
@@ -263,7 +280,13 @@ def publish(
     return checkpoint
 
 
-def batch_maker(recipe: Recipe, prepared: TrainingData, indices: np.ndarray) -> BatchMaker:
+def _silently(message: str) -> None:
+    """Say nothing."""
+
+
+def batch_maker(
+    recipe: Recipe, prepared: TrainingData, indices: np.ndarray, ranks: Ranks = ALONE
+) -> BatchMaker:
     """Return what makes the batches of a recipe from the clips of the given indices."""
     return BatchMaker(
         prepared.cache,
@@ -275,6 +298,7 @@ def batch_maker(recipe: Recipe, prepared: TrainingData, indices: np.ndarray) -> 
         copies=prepared.copies,
         bank=prepared.bank,
         clean=recipe.distill.active and recipe.distill.heard == "clean",
+        rows=ranks.rows(recipe.optim.batch_size),
     )
 
 
@@ -284,6 +308,7 @@ def _train_branch(
     out: Path,
     *,
     device: torch.device,
+    ranks: Ranks,
     say: Say,
     on_progress: Progress | None,
     stop_after: int | None,
@@ -300,7 +325,7 @@ def _train_branch(
             hint="hold out fewer, or none",
         )
     looked_at = np.concatenate([prepared.dev, prepared.train[is_held_out]])
-    maker = batch_maker(recipe, prepared, prepared.train[~is_held_out])
+    maker = batch_maker(recipe, prepared, prepared.train[~is_held_out], ranks)
     teachers = Teachers.of(recipe, device)
     taught_by = {"teachers": teachers.identity} if teachers else {}
     clips = [cached[i] for i in looked_at]
@@ -329,6 +354,7 @@ def _train_branch(
         device=device,
         identity={"recipe": recipe.to_dict(), **prepared.identity, **taught_by},
         teachers=teachers,
+        ranks=ranks,
         look=look if len(prepared.dev) else None,
         on_progress=on_progress,
         stop_after=stop_after,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,8 @@ HELD_OUT_CLIPS = 200
 class Batch:
     """Training examples of one length.
 
+    Of several processes each has some rows; ``original`` counts the rows of the whole batch.
+
     Attributes
     ----------
     waveforms : Tensor, float32, shape (batch, samples)
@@ -61,6 +63,12 @@ class Batch:
     system: Tensor
     original: Tensor
     clean: Tensor | None = None
+
+    def map_labels(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with everything changed but the sounds."""
+        sounds = ("waveforms", "clean")
+        labels = {name: change(t) for name, t in vars(self).items() if name not in sounds}
+        return replace(self, **labels)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
@@ -164,6 +172,8 @@ class BatchMaker:
         Background sounds, rooms and non-speech.
     clean : bool
         Whether batches also hold their crops as they were recorded.
+    rows : slice
+        The rows of each batch that are made.
 
     Raises
     ------
@@ -183,6 +193,7 @@ class BatchMaker:
         copies: Sequence[Rendering] = (),
         bank: SoundBank | None = None,
         clean: bool = False,
+        rows: slice = slice(None),
     ) -> None:
         self.cache = cache
         self.optim = optim
@@ -191,6 +202,7 @@ class BatchMaker:
         self.coded = coded
         self.copies = copies
         self.clean = clean
+        self.rows = rows
         self.bank = bank or SoundBank()
         self.simulator = ChannelSimulator(augment, self.bank)
         synthetic = np.array([cache.clips[i].is_synthetic for i in indices], dtype=bool)
@@ -226,7 +238,7 @@ class BatchMaker:
         # Whole tenths of a second: a handful of shapes, which the allocator and kernels reuse.
         crop_s = shared.uniform(*self.optim.crop_range_s(step))
         n_samples = round(crop_s * 10) * SAMPLE_RATE_HZ // 10
-        position = np.arange(self.optim.batch_size)
+        position = np.arange(self.optim.batch_size)[self.rows]
         rows = [self._row(step, each, n_samples) for each in position.tolist()]
         waveforms = _as_float([row.samples for row in rows])
         treated = [i for i, row in enumerate(rows) if row.touched]

@@ -161,7 +161,8 @@ def test_the_clean_view_is_the_crop_as_it_was_recorded() -> None:
 def test_a_run_with_everything_goes_on_bit_for_bit(checkpoint: Checkpoint, tmp_path: Path) -> None:
     teacher = teacher_of(checkpoint, tmp_path / "t", 100.0)
     recipe = dataclasses.replace(
-        with_optim(
+        TINY,
+        optim=TINY.optim.replace(
             objective="oc_softmax",
             supcon_weight=0.1,
             centre_weight=0.1,
