@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,3 +67,22 @@ def silent(message: str) -> None:
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(folder / "model.safetensors").network.state_dict()
+
+
+def toml_of(recipe: Recipe) -> str:
+    """Write a recipe as TOML."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(map(text, value))}]"
+        return repr(value)
+
+    values = recipe.to_dict()
+    lines = [f"{key} = {text(v)}" for key, v in values.items() if not isinstance(v, dict)]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {text(v)}" for key, v in table.items() if v is not None]
+    return "\n".join(lines)

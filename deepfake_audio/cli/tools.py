@@ -29,7 +29,7 @@ from .monitor import monitor
 from .robustness import robustness
 from .score import score
 from .serve import audit_app, feedback_app, keys_app, serve
-from .train import soup, train
+from .train import soup, sweep, train
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +43,7 @@ app.command()(evaluate)
 app.command()(augment)
 app.command()(train)
 app.command()(soup)
+app.command()(sweep)
 app.command()(score)
 app.command()(robustness)
 app.command()(serve)

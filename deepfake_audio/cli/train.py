@@ -105,6 +105,37 @@ def train(
         typer.echo(checkpoint)
 
 
+def sweep(
+    plan: Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="What is varied, and how.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder each run, and the table.")],
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = DeviceName.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Train every combination of settings with every seed; a table of dev figures comes out.
+
+    SWEEP.toml holds base (a recipe), seeds, [grid] with lists of values by dotted name, and
+    [variants.NAME] with single ones. Finished runs are skipped, a stopped one goes on.
+    """
+    with errors_end_the_command():
+        from ..scoring import resolve_device
+        from ..training import Sources
+        from ..training.sweep import Sweep
+        from ..training.sweep import sweep as run
+
+        table = run(
+            Sweep.load(plan),
+            Sources(data, noise, vocoder or [], cache),
+            out,
+            device=resolve_device(device),
+            say=_silent if quiet else say,
+        )
+    typer.echo(table.read_text(encoding="utf-8"), nl=False)
+
+
 def soup(
     models: Annotated[
         list[str],

@@ -299,13 +299,7 @@ class Recipe:
         ConfigError
             If the file is missing, is no TOML, or holds an unknown setting.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error
-        return cls.from_dict(values)
+        return cls.from_dict(read_toml(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types."""
@@ -313,3 +307,19 @@ class Recipe:
             key: value.to_dict() if isinstance(value, Config) else value
             for key, value in vars(self).items()
         }
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error

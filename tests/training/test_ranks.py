@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_training import TINY, silent, weights_of
+from tiny_training import TINY, silent, toml_of, weights_of
 
 from deepfake_audio.errors import ConfigError
 from deepfake_audio.model import build_network
-from deepfake_audio.training import Recipe, Sources, train
+from deepfake_audio.training import Sources, train
 from deepfake_audio.training.loop import LOG_NAME
 from deepfake_audio.training.ranks import Ranks
 
@@ -32,25 +31,6 @@ SHARED = dataclasses.replace(
     ),
     model=TINY.model.replace(dropout=0.0),
 )
-
-
-def toml_of(recipe: Recipe) -> str:
-    """Write a recipe as TOML."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, list | tuple):
-            return f"[{', '.join(map(text, value))}]"
-        return repr(value)
-
-    values = recipe.to_dict()
-    lines = [f"{key} = {text(v)}" for key, v in values.items() if not isinstance(v, dict)]
-    for name, table in values.items():
-        if isinstance(table, dict):
-            lines.append(f"[{name}]")
-            lines += [f"{key} = {text(v)}" for key, v in table.items() if v is not None]
-    return "\n".join(lines)
 
 
 def test_two_processes_find_what_one_finds(data: Path, tmp_path: Path) -> None:
