@@ -66,7 +66,7 @@ def silent(message: str) -> None:
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "model.safetensors").network.state_dict()
+    return load_checkpoint(folder / "model.safetensors").torch_network.state_dict()
 
 
 def toml_of(recipe: Recipe) -> str:

@@ -138,22 +138,22 @@ def finetune(
     Raises
     ------
     CheckpointError
-        If the model remembers nothing.
+        If the model remembers nothing, or its last layer is no linear one.
     DatasetError
         If there are fewer than ten clips of a class.
     """
     header = checkpoint.header
-    if checkpoint.replay is None:
-        raise CheckpointError(
-            "remembers nothing of its training, so that it would forget",
-            name=header.name,
-            hint="use a model of version 1.3.0 or later, or one that `train` has made",
-        )
     if any(branch.model.head != "linear" for branch in header.branches):
         raise CheckpointError(
             "has a cosine head, and only linear ones can be fitted anew",
             name=header.name,
             hint="fine-tune a model with linear heads",
+        )
+    if checkpoint.replay is None:
+        raise CheckpointError(
+            "remembers nothing of its training, so that it would forget",
+            name=header.name,
+            hint="use a model of version 1.3.0 or later, or one that `train` has made",
         )
     network = checkpoint.torch_network
     out = Path(out)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,13 +177,19 @@ def figures_of(folder: Path) -> dict[str, float]:
         looks = [entry["dev"] for entry in map(json.loads, log) if "dev" in entry]
     held_out = {k: v for k, v in (looks[-1] if looks else {}).items() if k.endswith("_held_out")}
     released = load_checkpoint(folder / WEIGHTS_NAME).header.metrics.get("dev", {})
-    numbers = {k: float(v) for k, v in released.items() if isinstance(v, int | float)}
-    return {**numbers, **held_out}
+    numbers = {**released, **held_out}
+    # What could not be measured, such as a mean over sources of which none is large enough, is NaN.
+    return {
+        name: float(value)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the summaries as Markdown: error rates in percent, mean and deviation over seeds."""
-    names = list(dict.fromkeys(name for row in rows for name in row["figures"] if "eer" in name))
+    found = {name for row in rows for name in row["figures"] if "eer" in name}
+    names = sorted(found, key=lambda name: ("held_out" in name, "page" in name, name))
     lines = [
         f"| variant | seeds | {' | '.join(name.replace('_', ' ') for name in names)} |",
         f"|---|---|{'---|' * len(names)}",
@@ -202,7 +209,7 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
 
 def _summary(variant: Variant, runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     names = [name for name in (runs[0] if runs else {}) if name != "seed"]
-    values = {name: [run[name] for run in runs if name in run] for name in names}
+    values = {n: [run[n] for run in runs] for n in names if all(n in run for run in runs)}
     figures = {
         name: {
             "mean": statistics.fmean(each),
