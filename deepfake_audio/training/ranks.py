@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
@@ -165,9 +165,29 @@ class GlobalBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def _sum_of_all(value: Tensor) -> Tensor:
-    summed: Tensor = all_reduce(value.contiguous())
-    return summed
+class _SumOfAll(torch.autograd.Function):
+    """The sum over processes: what changes a part here changes the sum everywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        """Return the sum of the parts of all processes."""
+        return _summed(part)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return what all processes make of the sum."""
+        return _summed(gradients[0])
+
+
+def _summed(part: Tensor) -> Tensor:
+    whole = part.contiguous().clone()
+    dist.all_reduce(whole)
+    return whole
+
+
+def _sum_of_all(part: Tensor) -> Tensor:
+    whole: Tensor = _SumOfAll.apply(part)  # type: ignore[no-untyped-call]
+    return whole
 
 
 def share_statistics(network: nn.Module) -> None:
