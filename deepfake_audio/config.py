@@ -21,6 +21,7 @@ FAMILIES = ("tts", "vc", "vocoder", "codec")
 
 FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc", "long_term"]
 Normalization = Literal["none", "level", "mean"]
+HeadKind = Literal["linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,9 @@ class ModelConfig(Config):
         Length of the embedding.
     dropout : float
         Probability of dropping an embedding unit in training.
+    head : {"linear", "cosine"}
+        What the logit is: a linear function of the rectified embedding, or the cosine of the
+        embedding to one direction, times a constant (for losses of angles).
     """
 
     kind: str = "resnet"
@@ -237,8 +241,10 @@ class ModelConfig(Config):
     blocks: tuple[int, ...] = (2, 2, 1)
     embedding_dim: int = 128
     dropout: float = 0.2
+    head: HeadKind = "linear"
 
     def __post_init__(self) -> None:
+        _require(self.head in get_args(HeadKind), "model.head", f"unknown head {self.head!r}")
         _require(
             len(self.channels) == len(self.blocks) > 0,
             "model.channels",

@@ -20,6 +20,9 @@ from .config import FAMILIES, FrontendConfig, ModelConfig
 from .errors import ConfigError
 from .features import Bands, Frontend
 
+COSINE_SCALE = 10.0
+"""What a cosine is multiplied by to be a logit: over about the range of a linear head."""
+
 
 class ModelOutput(NamedTuple):
     """What the network says about a batch of windows.
@@ -105,6 +108,7 @@ class Body(nn.Module):
         self.embed_norm = nn.BatchNorm1d(config.embedding_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.Linear(config.embedding_dim, 2 + len(FAMILIES))
+        self.cosine = config.head == "cosine"
 
     def _judge(self, maps: Tensor) -> ModelOutput:
         """Pool the last axis of (batch, channels, rows, cells) and ask the heads."""
@@ -113,7 +117,11 @@ class Body(nn.Module):
         pooled = torch.cat([mean[..., 0], (variance + 1e-5).sqrt()], 1).flatten(1)
         embedding = self.embed_norm(self.embed(pooled))
         heads = self.heads(self.dropout(F.relu(embedding)))
-        return ModelOutput(heads[:, 0], embedding, heads[:, 2:], heads[:, 1])
+        logit = heads[:, 0]
+        if self.cosine:
+            # Not rectified: genuine speech has to find a direction opposite to this one.
+            logit = COSINE_SCALE * F.cosine_similarity(embedding, self.heads.weight[:1])
+        return ModelOutput(logit, embedding, heads[:, 2:], heads[:, 1])
 
     def fuse(self, dtype: torch.dtype) -> None:
         """Get ready for inference in ``dtype``; nothing to do by default."""

@@ -30,7 +30,7 @@ from .monitor import monitor
 from .robustness import robustness
 from .score import score
 from .serve import audit_app, feedback_app, keys_app, serve
-from .train import train
+from .train import soup, sweep, train
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +44,8 @@ app.command()(export)
 app.command()(evaluate)
 app.command()(augment)
 app.command()(train)
+app.command()(soup)
+app.command()(sweep)
 app.command()(score)
 app.command()(robustness)
 app.command()(serve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +21,29 @@ from .console import (
     say,
 )
 
+DataOption = Annotated[
+    list[str],
+    typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
+]
+NoiseOption = Annotated[
+    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
+]
+VocoderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|FILE|DIR",
+        help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
+        "folder of Lyra's graphs; may be given repeatedly.",
+    ),
+]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where decoded clips are kept.")
+]
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    data: Annotated[
-        list[str],
-        typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Training state, log and model.")],
     config: Annotated[
         list[Path] | None,
@@ -39,20 +55,9 @@ def train(
             metavar="NAME_OR_PATH", help="Adapt this model to the clips instead, in seconds."
         ),
     ] = None,
-    noise: Annotated[
-        Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
-    ] = None,
-    vocoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|FILE|DIR",
-            help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
-            "folder of Lyra's graphs; may be given repeatedly.",
-        ),
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where decoded clips are kept.")
-    ] = None,
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that --out holds.")
     ] = False,
@@ -60,6 +65,8 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train, calibrate and save a model; Ctrl-C stops, --resume goes on bit for bit.
+
+    Under `torchrun --nproc-per-node N -m deepfake_audio train ...` N processes share each batch.
 
     With --finetune only the last layer of a model that exists is fitted anew, so that it gets own
     clips right and forgets nothing.
@@ -83,6 +90,8 @@ def train(
             raise ConfigError("holds a run already", name=str(out), hint="--resume goes on with it")
         recipes = [Recipe.load(path) for path in config or []]
         sources = Sources(data, noise, vocoder or [], cache)
+        leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
+        quiet = quiet or not leads
         with _progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
             checkpoint = run(
                 recipes,
@@ -92,6 +101,68 @@ def train(
                 say=_silent if quiet else say,
                 on_progress=on_progress,
             )
+    if leads:
+        typer.echo(checkpoint)
+
+
+def sweep(
+    plan: Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="What is varied, and how.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder each run, and the table.")],
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = DeviceName.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Train every combination of settings with every seed; a table of dev figures comes out.
+
+    SWEEP.toml holds base (a recipe), seeds, [grid] with lists of values by dotted name, and
+    [variants.NAME] with single ones. Finished runs are skipped, a stopped one goes on.
+    """
+    with errors_end_the_command():
+        from ..scoring import resolve_device
+        from ..training import Sources
+        from ..training.sweep import Sweep
+        from ..training.sweep import sweep as run
+
+        table = run(
+            Sweep.load(plan),
+            Sources(data, noise, vocoder or [], cache),
+            out,
+            device=resolve_device(device),
+            say=_silent if quiet else say,
+        )
+    typer.echo(table.read_text(encoding="utf-8"), nl=False)
+
+
+def soup(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME_OR_PATH...", help="Models of one architecture, two or more."),
+    ],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the model goes.")],
+    noise: NoiseOption = None,
+    vocoder: VocoderOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = DeviceName.AUTO,
+    quiet: QuietOption = False,
+) -> None:
+    """Average the weights of models that were trained alike, and calibrate what comes out."""
+    with errors_end_the_command():
+        from ..checkpoint import load_checkpoint
+        from ..scoring import resolve_device
+        from ..training import Sources
+        from ..training import soup as average
+
+        checkpoint = average(
+            [load_checkpoint(name) for name in models],
+            Sources(data, noise, vocoder or [], cache),
+            out,
+            device=resolve_device(device),
+            say=_silent if quiet else say,
+        )
     typer.echo(checkpoint)
 
 

@@ -3,5 +3,6 @@
 from .finetuning import finetune
 from .recipe import Recipe
 from .run import Sources, train
+from .soup import soup
 
-__all__ = ["Recipe", "Sources", "finetune", "train"]
+__all__ = ["Recipe", "Sources", "finetune", "soup", "train"]

@@ -138,11 +138,17 @@ def finetune(
     Raises
     ------
     CheckpointError
-        If the model remembers nothing.
+        If the model remembers nothing, or its last layer is no linear one.
     DatasetError
         If there are fewer than ten clips of a class.
     """
     header = checkpoint.header
+    if any(branch.model.head != "linear" for branch in header.branches):
+        raise CheckpointError(
+            "has a cosine head, and only linear ones can be fitted anew",
+            name=header.name,
+            hint="fine-tune a model with linear heads",
+        )
     if checkpoint.replay is None:
         raise CheckpointError(
             "remembers nothing of its training, so that it would forget",

@@ -16,12 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..model import Branch, ModelOutput, Network, build_network
+from .objectives import Objective
+from .ranks import ALONE, Ranks, share_statistics
 from .recipe import OptimConfig, Recipe
-from .sampler import NO_FAMILY, Batch, BatchMaker
+from .sampler import Batch, BatchMaker
+from .sharpness import still_statistics, worst_nearby
 from .state import TrainingState
+from .teachers import Teachers
 
 STATE_NAME = "state.safetensors"
 LOG_NAME = "log.jsonl"
@@ -30,29 +33,6 @@ _WORKERS = 2
 
 Look = Callable[[Network, int], dict[str, float]]
 Progress = Callable[[int, dict[str, float]], None]
-
-
-def losses(output: ModelOutput, batch: Batch, optim: OptimConfig) -> dict[str, Tensor]:
-    """Return the loss of each head, averaged over the clips it applies to.
-
-    Returns
-    -------
-    dict of str to Tensor
-        ``spoof`` (binary cross-entropy with smoothed labels, speech only), ``family``
-        (cross-entropy over synthetic clips of known family), ``speech``, and their weighted
-        sum ``total``.
-    """
-    smoothed = batch.is_synthetic * (1 - optim.label_smoothing) + 0.5 * optim.label_smoothing
-    each = F.binary_cross_entropy_with_logits(output.logit, smoothed, reduction="none")
-    spoof = (each * batch.is_speech).sum() / batch.is_speech.sum().clamp_min(1)
-    speech = F.binary_cross_entropy_with_logits(output.speech, batch.is_speech)
-    known = (batch.family != NO_FAMILY).sum().clamp_min(1)
-    family = (
-        F.cross_entropy(output.family, batch.family, ignore_index=NO_FAMILY, reduction="sum")
-        / known
-    )
-    total = spoof + optim.family_weight * family + optim.speech_weight * speech
-    return {"spoof": spoof, "family": family, "speech": speech, "total": total}
 
 
 def learning_rate(step: int, optim: OptimConfig) -> float:
@@ -116,21 +96,30 @@ def make_state(recipe: Recipe, device: torch.device) -> TrainingState:
     """Return the state of a run that has not begun."""
     network = build_network(recipe.frontend, recipe.model, seed=recipe.optim.seed).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
+    objective = Objective(recipe.optim, recipe.model.embedding_dim, recipe.distill).to(device)
+    parameters = [*network.parameters(), *objective.parameters()]
     # Norms and biases have one dimension; decaying them does harm and no good.
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if p.ndim > 1]},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
         groups, lr=recipe.optim.learning_rate, weight_decay=recipe.optim.weight_decay
     )
-    return TrainingState(network, average, optimizer)
+    return TrainingState(network, average, objective, optimizer)
 
 
-def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[str, float]:
-    """Fit the network to one batch; returns the losses and the gradient norm."""
+def train_step(
+    state: TrainingState,
+    batch: Batch,
+    optim: OptimConfig,
+    teachers: Teachers | None = None,
+    ranks: Ranks = ALONE,
+) -> dict[str, float]:
+    """Fit the network to one batch, or with others to it; returns losses and gradient norm."""
     # Dropout and masks are functions of the step too: this is what makes resuming exact.
-    torch.manual_seed(optim.seed * 1_000_003 + state.step)
+    seed = optim.seed * 1_000_003 + state.step + ranks.seed_offset
+    torch.manual_seed(seed)
     network = state.network.train()
     assert isinstance(network, Network)
     [branch] = network.branches  # each is trained on its own
@@ -141,13 +130,33 @@ def train_step(state: TrainingState, batch: Batch, optim: OptimConfig) -> dict[s
         features = spec_augment(features, optim.freq_mask, optim.time_mask)
         if optim.style_mix:  # what is off draws no random numbers
             features = mix_styles(features, optim.style_mix)
-    with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
-        output = branch.body(features)
-    parts = losses(ModelOutput(*(part.float() for part in output)), batch, optim)
+    heard = batch.waveforms if batch.clean is None else batch.clean
+    taught = ranks.gather(teachers(heard)) if teachers else None
+    whole = batch.map_labels(ranks.gather)
+
+    def backward() -> dict[str, Tensor]:
+        """Put the gradient into the weights; returns the losses."""
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device_type, torch.bfloat16, enabled=optim.precision == "bf16"):
+            output = branch.body(features)
+        output = ModelOutput(*(ranks.gather(part.float()) for part in output))
+        parts: dict[str, Tensor] = state.objective(output, whole, taught)
+        parts["total"].backward()
+        ranks.sum_gradients(network.parameters())
+        return parts
+
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, optim)
-    state.optimizer.zero_grad(set_to_none=True)
-    parts["total"].backward()
+    if optim.sharpness:
+        torch.manual_seed(seed)  # the same units are dropped in both passes
+    parts = backward()
+    if optim.sharpness:
+        torch.manual_seed(seed)
+        near = worst_nearby(
+            network.parameters(), optim.sharpness, adaptive=optim.sharpness_adaptive
+        )
+        with near, still_statistics(network):
+            backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), optim.grad_clip)
     state.optimizer.step()
     state.step += 1
@@ -207,6 +216,8 @@ def run(
     *,
     device: torch.device,
     identity: dict[str, Any],
+    teachers: Teachers | None = None,
+    ranks: Ranks = ALONE,
     look: Look | None = None,
     on_progress: Progress | None = None,
     stop_after: int | None = None,
@@ -223,6 +234,10 @@ def run(
         Folder of the state and of the log (one JSON object a line).
     identity : dict
         What the run depends on; a state with another identity is refused.
+    teachers : Teachers, optional
+        Whom the network also learns from.
+    ranks : Ranks
+        The processes that share each batch; the first of them writes and looks.
     look : callable, optional
         Measures the averaged network on dev; its figures go into the log.
     on_progress : callable, optional
@@ -235,34 +250,42 @@ def run(
     state_path = out / STATE_NAME
     if state_path.exists():
         state.restore(state_path, identity)
+    if ranks.count > 1:
+        share_statistics(state.network)
     last = min(recipe.optim.steps, stop_after or recipe.optim.steps)
     started = time.perf_counter()
     whole = True  # no step is half done
     with (out / LOG_NAME).open("a", encoding="utf-8") as log, _Interrupts() as interrupts:
 
         def write(entry: dict[str, Any]) -> None:
+            if not ranks.leads:
+                return
             log.write(json.dumps(entry) + "\n")
             log.flush()
 
         try:
             for batch in batches_ahead(maker, state.step, last):
                 whole = False
-                figures = train_step(state, batch.to(device), recipe.optim)
+                figures = train_step(state, batch.to(device), recipe.optim, teachers, ranks)
                 whole = True
                 interrupts.deliver()
                 if state.step % 25 == 0:
                     seconds = round(time.perf_counter() - started, 2)
                     rounded = {key: round(value, 5) for key, value in figures.items()}
                     write({"step": state.step, "seconds": seconds, **rounded})
-                if look and (state.step % recipe.eval_every == 0 or state.step == last):
+                if (
+                    look
+                    and ranks.leads
+                    and (state.step % recipe.eval_every == 0 or state.step == last)
+                ):
                     assert isinstance(state.average, Network)
                     figures = {**figures, **look(state.average, state.step)}
                     write({"step": state.step, "dev": figures})
-                if state.step % recipe.save_every == 0:
+                if state.step % recipe.save_every == 0 and ranks.leads:
                     state.save(state_path, identity)
                 if on_progress:
                     on_progress(state.step, figures)
         finally:
-            if whole:
+            if whole and ranks.leads:
                 state.save(state_path, identity)
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -24,11 +25,13 @@ from ..datasets.manifest import load_manifest
 from ..errors import ConfigError, DatasetError
 from ..model import Network, join
 from .loop import Progress, run
+from .ranks import ALONE, Ranks, joined
 from .recipe import Recipe
 from .release import calibrate, fit_novelty
 from .replay import remember
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
+from .teachers import Teachers
 
 Say = Callable[[str], None]
 
@@ -168,6 +171,8 @@ def train(
 ) -> Path:
     """Train, calibrate and save a model; goes on where an earlier call with this ``out`` stopped.
 
+    Under ``torchrun`` each process takes its rows of every batch, see :mod:`.ranks`.
+
     Parameters
     ----------
     recipes : Recipe or sequence of Recipe
@@ -192,33 +197,72 @@ def train(
     out, device = Path(out), torch.device(device)
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     networks: list[Network] = []
-    for number, recipe in enumerate(recipes, 1):
-        folder = out if len(recipes) == 1 else out / f"branch-{number}"
-        prepared = prepare(recipe, sources, Path(sources.cache or out / "cache"), say=say)
-        networks.append(
-            _train_branch(
-                recipe,
-                prepared,
-                folder,
-                device=device,
-                say=say,
-                on_progress=on_progress,
-                stop_after=stop_after,
+    with joined(device) as ranks:
+        if not ranks.leads:
+            say, on_progress = _silently, None
+        for number, recipe in enumerate(recipes, 1):
+            folder = out if len(recipes) == 1 else out / f"branch-{number}"
+            work = Path(sources.cache or out / "cache")
+            if not ranks.leads:
+                ranks.wait()  # until the first has decoded what all read
+            prepared = prepare(recipe, sources, work, say=say)
+            if ranks.leads:
+                ranks.wait()
+            networks.append(
+                _train_branch(
+                    recipe,
+                    prepared,
+                    folder,
+                    device=device,
+                    ranks=ranks,
+                    say=say,
+                    on_progress=on_progress,
+                    stop_after=stop_after,
+                )
             )
+        header = CheckpointHeader(
+            name=recipes[0].name,
+            version=recipes[0].version,
+            branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
+            windows=recipes[0].windows,
+            training={
+                "recipes": [recipe.to_dict() for recipe in recipes],
+                "clips": len(prepared.train),
+                "hours": round(
+                    float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2
+                ),
+                "device": device.type,
+            },
         )
-    header = CheckpointHeader(
-        name=recipes[0].name,
-        version=recipes[0].version,
-        branches=tuple(BranchConfig(recipe.frontend, recipe.model) for recipe in recipes),
-        windows=recipes[0].windows,
-        calibration=_RAW,
-        training={
-            "recipes": [recipe.to_dict() for recipe in recipes],
-            "clips": len(prepared.train),
-            "hours": round(float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2),
-            "device": device.type,
-        },
-    )
+        if ranks.leads:
+            publish(networks, header, prepared, out, device=device, say=say)
+        ranks.wait()
+    return out / WEIGHTS_NAME
+
+
+def publish(
+    networks: Sequence[Network],
+    header: CheckpointHeader,
+    prepared: TrainingData,
+    out: Path,
+    *,
+    device: torch.device,
+    say: Say = print,
+) -> Path:
+    """Join, calibrate and save trained networks; returns the checkpoint.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        Of one branch each, in evaluation mode.
+    header : CheckpointHeader
+        What they are; its calibration, policies and metrics are made here.
+    prepared : TrainingData
+        The clips to calibrate on, and what the network learned from.
+    out : Path
+        Folder for ``model.safetensors`` and ``metrics.json``.
+    """
+    header = dataclasses.replace(header, calibration=_RAW)
     if len(prepared.dev):
         say("calibrating on dev")
         network = join(networks, _spreads(networks, header, prepared)).to(device)
@@ -229,10 +273,33 @@ def train(
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
         network, replay = join(networks), None
     checkpoint = out / WEIGHTS_NAME
+    out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint, network, header, replay)
     (out / "metrics.json").write_text(json.dumps(header.metrics, indent=2) + "\n")
     load_checkpoint(checkpoint)  # what cannot be loaded has not been released
     return checkpoint
+
+
+def _silently(message: str) -> None:
+    """Say nothing."""
+
+
+def batch_maker(
+    recipe: Recipe, prepared: TrainingData, indices: np.ndarray, ranks: Ranks = ALONE
+) -> BatchMaker:
+    """Return what makes the batches of a recipe from the clips of the given indices."""
+    return BatchMaker(
+        prepared.cache,
+        indices,
+        optim=recipe.optim,
+        sampler=recipe.sampler,
+        augment=recipe.augment,
+        coded=prepared.coded,
+        copies=prepared.copies,
+        bank=prepared.bank,
+        clean=recipe.distill.active and recipe.distill.heard == "clean",
+        rows=ranks.rows(recipe.optim.batch_size),
+    )
 
 
 def _train_branch(
@@ -241,6 +308,7 @@ def _train_branch(
     out: Path,
     *,
     device: torch.device,
+    ranks: Ranks,
     say: Say,
     on_progress: Progress | None,
     stop_after: int | None,
@@ -257,16 +325,9 @@ def _train_branch(
             hint="hold out fewer, or none",
         )
     looked_at = np.concatenate([prepared.dev, prepared.train[is_held_out]])
-    maker = BatchMaker(
-        prepared.cache,
-        prepared.train[~is_held_out],
-        optim=recipe.optim,
-        sampler=recipe.sampler,
-        augment=recipe.augment,
-        coded=prepared.coded,
-        copies=prepared.copies,
-        bank=prepared.bank,
-    )
+    maker = batch_maker(recipe, prepared, prepared.train[~is_held_out], ranks)
+    teachers = Teachers.of(recipe, device)
+    taught_by = {"teachers": teachers.identity} if teachers else {}
     clips = [cached[i] for i in looked_at]
     raw = CheckpointHeader(
         name=recipe.name,
@@ -291,7 +352,9 @@ def _train_branch(
         maker,
         out,
         device=device,
-        identity={"recipe": recipe.to_dict(), **prepared.identity},
+        identity={"recipe": recipe.to_dict(), **prepared.identity, **taught_by},
+        teachers=teachers,
+        ranks=ranks,
         look=look if len(prepared.dev) else None,
         on_progress=on_progress,
         stop_after=stop_after,

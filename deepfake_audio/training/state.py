@@ -14,14 +14,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
+from .recipe import Recipe
 
 _KEY = "deepfake_audio.training_state"
 
 
 @dataclass
 class TrainingState:
-    """Network, averaged network, optimiser and step of one run.
+    """Network, averaged network, loss, optimiser and step of one run.
 
     Batches are functions of the step and torch's generator is seeded from it, so no generator
     state needs keeping.
@@ -29,8 +30,14 @@ class TrainingState:
 
     network: nn.Module
     average: nn.Module
+    objective: nn.Module
     optimizer: torch.optim.AdamW
     step: int = 0
+
+    def _modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield "network", self.network
+        yield "average", self.average
+        yield "objective", self.objective  # has weights of its own with some losses only
 
     def update_average(self, decay: float, average_from: int = 0) -> None:
         """Move the averaged weights and statistics towards the present ones."""
@@ -49,7 +56,7 @@ class TrainingState:
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything to ``path``, whole or not at all."""
         tensors: dict[str, Tensor] = {}
-        for prefix, module in (("network", self.network), ("average", self.average)):
+        for prefix, module in self._modules():
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
@@ -76,14 +83,15 @@ class TrainingState:
                 "is no training state", name=str(path), hint="delete it to start anew"
             ) from error
         ours = json.loads(json.dumps(identity))
-        different = [key for key in ours if ours[key] != saved.get("identity", {}).get(key)]
+        theirs = _completed(saved.get("identity", {}))
+        different = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
         if different:
             raise CheckpointError(
                 f"belongs to a run with another {' and '.join(different)}",
                 name=str(path),
                 hint="give what it began with, or another --out",
             )
-        for prefix, module in (("network", self.network), ("average", self.average)):
+        for prefix, module in self._modules():
             module.load_state_dict(_below(tensors, prefix))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _below(tensors, "optimizer").items():
@@ -92,6 +100,16 @@ class TrainingState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step = int(saved["step"])
+
+
+def _completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """Give settings that a run knew nothing of yet the defaults that they had for it."""
+    try:
+        recipe = Recipe.from_dict(identity["recipe"])
+    except (KeyError, TypeError, ConfigError):
+        return identity  # of no recipe of ours: different, then
+    completed: dict[str, Any] = json.loads(json.dumps({**identity, "recipe": recipe.to_dict()}))
+    return completed
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
