@@ -28,7 +28,7 @@ from .console import (
     use_utf8,
     with_progress,
 )
-from .robustness import NoiseOption
+from .labelled import NoiseOption
 
 if TYPE_CHECKING:
     from ..detector import Detector

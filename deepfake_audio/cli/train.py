@@ -20,14 +20,8 @@ from .console import (
     progress_bar,
     say,
 )
+from .labelled import DataOption, NoiseOption
 
-DataOption = Annotated[
-    list[str],
-    typer.Option(metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."),
-]
-NoiseOption = Annotated[
-    Path | None, typer.Option(help="Parquet file of noise, music, babble, room responses.")
-]
 VocoderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -121,7 +115,7 @@ def sweep(
     [variants.NAME] with single ones. Finished runs are skipped, a stopped one goes on.
     """
     with errors_end_the_command():
-        from ..scoring import resolve_device
+        from ..devices import resolve_device
         from ..training import Sources
         from ..training.sweep import Sweep
         from ..training.sweep import sweep as run
@@ -152,7 +146,7 @@ def soup(
     """Average the weights of models that were trained alike, and calibrate what comes out."""
     with errors_end_the_command():
         from ..checkpoint import load_checkpoint
-        from ..scoring import resolve_device
+        from ..devices import resolve_device
         from ..training import Sources
         from ..training import soup as average
 
