@@ -108,6 +108,7 @@ def listen(address: str) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()  # so that forks share the memory
+    signal.signal(signal.SIGCHLD, bury)
 
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(address)
@@ -115,13 +116,18 @@ def listen(address: str) -> None:
         print("ready", flush=True)
         while True:
             line, _ = sock.accept()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
             if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 sock.close()
                 be_command(line)
             line.close()
+
+
+def bury(*_: object) -> None:
+    """Let commands that have ended be gone; one of them may be waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def be_command(line: socket.socket) -> None:
