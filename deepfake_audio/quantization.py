@@ -3,7 +3,8 @@
 Weights are rounded to int8 channel by channel, feature maps to uint8 over the range that they have
 on given windows (static quantisation; Jacob et al., 1712.05877). Everything else, from the waveform
 to the feature maps and from pooling to the heads, stays in float, and so do the convolutions that
-hear the feature maps themselves: they cost little, and to round them made half of the error.
+hear the feature maps themselves: they cost little, and to round them made about a third of
+the error.
 """
 
 from __future__ import annotations
