@@ -19,6 +19,7 @@ from _command import run
 from deepfake_audio.audio import decode
 from deepfake_audio.benchmarking import Comparison, compare, librosa_mfcc, total_seconds
 from deepfake_audio.detector import Detector
+from deepfake_audio.devices import resolve_precision
 from deepfake_audio.model import Network
 from deepfake_audio.profiling import profile, table
 from deepfake_audio.scoring import Scorer
@@ -52,7 +53,10 @@ def median_s(work: Callable[[], object], repeats: int) -> float:
 def limits(repeats: int) -> list[str]:
     """Return lines on what one thread of this machine can do."""
     size, lines = 2048, []
-    for dtype in (torch.float32, torch.bfloat16):
+    dtypes = [torch.float32]
+    if resolve_precision("auto", torch.device("cpu")) == "bf16":
+        dtypes.append(torch.bfloat16)  # where it is emulated one product takes minutes
+    for dtype in dtypes:
         left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
         seconds = median_s(lambda left=left, right=right: left @ right, repeats)
         name = str(dtype).removeprefix("torch.")

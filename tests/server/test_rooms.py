@@ -113,7 +113,7 @@ def opus_packets(sound: np.ndarray) -> list[bytes]:
 @pytest.fixture(autouse=True)
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that do not depend on the batch, so that they can be compared."""
-    monkeypatch.setattr("deepfake_audio.scoring.resolve_precision", lambda *_: "fp32")
+    monkeypatch.setattr("deepfake_audio.inference.resolve_precision", lambda *_: "fp32")
 
 
 @pytest.fixture(scope="module")
