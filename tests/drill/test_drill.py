@@ -163,7 +163,7 @@ def test_the_threshold_decides_what_is_found(genuine: Path, tmp_path: Path) -> N
         (("--vocoder", "nosuch"), "no such vocoder"),
         (("--key-file", "key"), "--service"),
         (("--service", "ftp://x"), "no address of a service"),
-        (("--service", "http://user:pass@host"), "--key-file"),
+        (("--service", "http://user:pass@host"), "--key-file"),  # pragma: allowlist secret
         (("--service", "http://host", "--threshold", "0.5"), "thresholds of its own"),
         (("--genuine", "nowhere"), "nowhere"),
     ],
