@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ from deepfake_audio.training.objectives import (
 from deepfake_audio.training.recipe import OptimConfig, SamplerConfig
 from deepfake_audio.training.sampler import NO_PAIR, Batch, BatchMaker, find_originals
 
+SUMS =   # of the batches of the first three steps
+
 COSINE = dataclasses.replace(
     TINY, model=TINY.model.replace(head="cosine"), optim=TINY.optim.replace(objective="oc_softmax")
 )
@@ -50,15 +52,8 @@ def test_what_is_off_changes_nothing() -> None:
     recipe = dataclasses.replace(TINY, augment=NO_AUGMENTATION, sampler=speech_only)
     plain = maker_of(recipe)
     made = [plain.make(step) for step in range(3)]
-    digests = [
-        hashlib.sha256((batch.waveforms * 32768).short().numpy().tobytes()).hexdigest()[:16]
-        for batch in made
-    ]
-    assert digests == [
-        "b5c73b077119c4b8",
-        "7fa0f159b0fcbe9f",
-        "a5d203f3758b40ea",
-    ]  # pragma: allowlist secret
+    sums = [zlib.crc32((batch.waveforms * 32768).short().numpy().tobytes()) for batch in made]
+    assert sums == SUMS
     state = make_state(TINY, torch.device("cpu"))
     for step in range(6):
         figures = train_step(state, maker_of().make(step), TINY.optim)
