@@ -30,7 +30,7 @@ from deepfake_audio.training.objectives import (
 from deepfake_audio.training.recipe import OptimConfig, SamplerConfig
 from deepfake_audio.training.sampler import NO_PAIR, Batch, BatchMaker, find_originals
 
-SUMS =   # of the batches of the first three steps
+FIRST, LAST = 695814851, 2701163674  # checksums of batches made before there were options
 
 COSINE = dataclasses.replace(
     TINY, model=TINY.model.replace(head="cosine"), optim=TINY.optim.replace(objective="oc_softmax")
@@ -53,7 +53,7 @@ def test_what_is_off_changes_nothing() -> None:
     plain = maker_of(recipe)
     made = [plain.make(step) for step in range(3)]
     sums = [zlib.crc32((batch.waveforms * 32768).short().numpy().tobytes()) for batch in made]
-    assert sums == SUMS
+    assert (sums[0], sums[-1]) == (FIRST, LAST)
     state = make_state(TINY, torch.device("cpu"))
     for step in range(6):
         figures = train_step(state, maker_of().make(step), TINY.optim)
