@@ -48,6 +48,8 @@ class Frontend(nn.Module):
     def __init__(self, config: FrontendConfig) -> None:
         super().__init__()
         self.config = config
+        if config.kind == "long_term":
+            return  # it hears the bins themselves
         mel = config.kind in ("log_mel", "mfcc")
         make_bank = spectral.mel_filterbank if mel else spectral.linear_filterbank
         bank = make_bank(config.n_bands, config.n_fft, SAMPLE_RATE_HZ)
