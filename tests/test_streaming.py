@@ -56,7 +56,10 @@ def same_report(live, whole) -> None:
     st.floats(0, 16),
     st.integers(1, 2),
     st.sampled_from([8_000, RATE, 44_100]),
-    st.lists(st.integers(1, 30_000), min_size=1, max_size=4),
+    # Chunks of one sample among longer ones; of nothing else, they would be half a million calls.
+    st.lists(st.integers(1, 30_000), min_size=1, max_size=4).filter(
+        lambda sizes: sum(sizes) >= 800 * len(sizes)
+    ),
     st.sampled_from([0.5, 1.0]),
 )
 def test_the_end_equals_the_whole(seconds, channels, rate, sizes, hop_s) -> None:
