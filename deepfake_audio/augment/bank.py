@@ -116,6 +116,16 @@ def _tones(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     return signal
 
 
+def _harmonics(phase: np.ndarray, loudness: np.ndarray) -> np.ndarray:
+    """Sum sines of the phase and its multiples from one sine and one cosine (Clenshaw, 1955)."""
+    twice = 2 * np.cos(phase)
+    last, before = np.zeros_like(phase), np.zeros_like(phase)
+    for amplitude in loudness[::-1]:
+        last, before = amplitude + twice * last - before, last
+    tone: np.ndarray = np.sin(phase) * last
+    return tone
+
+
 def melody(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Play notes and chords of a random instrument over a random beat."""
     signal = np.zeros(n_samples)
@@ -130,9 +140,9 @@ def melody(n_samples: int, rng: np.random.Generator) -> np.ndarray:
         attack = np.minimum(time_s / 0.01, 1.0) * np.exp(-time_s / decay_s)
         for note in rng.choice(scale, voices):
             pitch_hz = root_hz * 2.0 ** (note / 12.0)
-            harmonics = np.arange(1, min(int(7500 / pitch_hz), 12) + 1)
-            tone = np.sin(2 * np.pi * pitch_hz * harmonics[:, None] * time_s)
-            signal[start : start + length] += attack * (harmonics**-roll_off @ tone)
+            loudness = np.arange(1.0, min(int(7500 / pitch_hz), 12) + 1) ** -roll_off
+            tone = _harmonics(2 * np.pi * pitch_hz * time_s, loudness)
+            signal[start : start + length] += attack * tone
         if drums:
             hit = rng.standard_normal(length) * np.exp(-time_s / rng.uniform(0.01, 0.1))
             signal[start : start + length] += rng.uniform(0.3, 2.0) * hit

@@ -10,6 +10,8 @@ import torch
 from sounds import make_speech
 from tiny_training import RATE_HZ
 
+from deepfake_audio.training import release
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -17,6 +19,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def few_sounds_without_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the speech gate by forty noises and melodies: making four hundred takes seconds."""
+    monkeypatch.setattr(release, "_N_NONSPEECH", 40)
 
 
 @pytest.fixture(scope="module")
