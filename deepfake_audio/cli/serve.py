@@ -68,7 +68,7 @@ def serve(
 def create_key(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     scope: Annotated[
-        list[str], typer.Option(help="submit, read, review or admin; may be repeated.")
+        list[str], typer.Option(help="submit, read, review, admin or operator; may be repeated.")
     ] = ["submit", "read"],  # noqa: B006
     tenant: Annotated[str, typer.Option(help="Whose data it sees.")] = "default",
     days: Annotated[
