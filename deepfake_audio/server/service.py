@@ -91,7 +91,7 @@ class Service:
         )
         self.acceptor = Acceptor(self.database, on_accepted=self.worker.wake)
         self.housekeeper = Housekeeper(self.database, self.store)
-        self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
+        self.rooms = Hub(self.database, self.models, settings, on_record=self.wake_courier)
 
     @property
     def engine(self) -> Engine:
@@ -125,9 +125,10 @@ class Service:
 
     def _done(self, done: Sequence[Detection]) -> None:
         self.waiters.tell(done)
-        self._wake_courier()
+        self.wake_courier()
 
-    def _wake_courier(self) -> None:
+    def wake_courier(self) -> None:
+        """There may be callbacks to make."""
         if self.courier:
             self.courier.wake()
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from . import audit, outbound
 from .database import Database, Delivery, new_id, now
-from .errors import NotFoundError
+from .errors import NotFoundError, RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,14 @@ _LEASE_S = 60
 _IDLE_S = 1.0
 
 
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
 def enqueue(
     session: Session, *, tenant: str, subject: str, url: str, event: str, body: dict[str, Any]
 ) -> Delivery:
@@ -54,7 +63,7 @@ def enqueue(
         subject=subject,
         url=url,
         payload={},
-        state="pending",
+        state=State.PENDING.value,
         attempts=0,
         next_at=moment,
         created_at=moment,
@@ -210,7 +219,9 @@ class Courier:
         moment = now()
         delivery = session.scalars(
             select(Delivery)
-            .where(Delivery.state == "pending", Delivery.next_at <= moment, *self._passable())
+            .where(
+                Delivery.state == State.PENDING.value, Delivery.next_at <= moment, *self._passable()
+            )
             .order_by(Delivery.next_at)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -256,9 +267,9 @@ class Courier:
             delivery = session.get_one(Delivery, attempt.id)
             delivery.last_error = fault
             if fault is None:
-                delivery.state = "delivered"
+                delivery.state = State.DELIVERED.value
             elif attempt.attempts > len(self._delays_s):
-                delivery.state = "dead"
+                delivery.state = State.DEAD.value
                 audit.append(
                     session,
                     actor="system",
@@ -271,16 +282,77 @@ class Courier:
                 delivery.next_at = now() + timedelta(seconds=wait_s)
 
 
-def retry(session: Session, tenant: str, delivery_id: str) -> Delivery:
-    """Try a dead delivery again.
+def page(
+    session: Session,
+    tenant: str | None,
+    state: State | None,
+    subject: str | None = None,
+    *,
+    cursor: str | None = None,
+    limit: int,
+) -> tuple[list[Delivery], str | None]:
+    """Return a page of a tenant's deliveries, or of all, and the cursor of the next.
+
+    The newest come first; ``subject`` is what they tell of, such as a detection.
+    """
+    query = select(Delivery)
+    for column, value in (
+        (Delivery.tenant, tenant),
+        (Delivery.state, state and state.value),
+        (Delivery.subject, subject),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if cursor:
+        query = query.where(Delivery.id < cursor)
+    found = list(session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
+    more = found[limit - 1].id if len(found) > limit else None
+    return found[:limit], more
+
+
+def retry(
+    session: Session, delivery_id: str, *, tenant: str | None = None, actor: str = "cli"
+) -> Delivery:
+    """Try a dead delivery again, under the identifier that its receiver may know already.
 
     Raises
     ------
     NotFoundError
-        If there is none of this identifier.
+        If there is none of this identifier, or it belongs to another tenant.
+    RequestError
+        If it is not dead.
     """
-    delivery = session.get(Delivery, delivery_id)
-    if delivery is None or delivery.tenant != tenant or delivery.state != "dead":
-        raise NotFoundError(f"no dead delivery {delivery_id}")
-    delivery.state, delivery.attempts, delivery.next_at = "pending", 0, now()
+    delivery = session.get(Delivery, delivery_id, with_for_update=True)
+    if delivery is None or tenant not in (None, delivery.tenant):
+        raise NotFoundError(f"no callback {delivery_id}")
+    if delivery.state != State.DEAD:
+        raise RequestError(
+            f"the callback {delivery_id} is {delivery.state}",
+            hint="only dead ones are tried again",
+            status=409,
+            code="conflict",
+        )
+    delivery.state, delivery.attempts, delivery.next_at = State.PENDING.value, 0, now()
+    audit.append(
+        session,
+        actor=actor,
+        kind="webhook.retried",
+        subject=delivery.subject,
+        data={"delivery": delivery.id},
+    )
     return delivery
+
+
+def as_dict(delivery: Delivery) -> dict[str, Any]:
+    """Return what the API says of a delivery; what it tells of is told by its subject."""
+    return {
+        "id": delivery.id,
+        "event": delivery.payload["event"],
+        "subject": delivery.subject,
+        "url": delivery.url,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "created_at": delivery.created_at.isoformat(),
+        "next_at": delivery.next_at.isoformat() if delivery.state == State.PENDING else None,
+        "last_error": delivery.last_error,
+    }

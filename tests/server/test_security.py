@@ -20,7 +20,12 @@ from .conftest import MakeSettings, RunningService, running
 Samples = dict[str, Path]
 
 OPEN = {"/healthz", "/readyz"}
-NO_SUCH = {"detection_id": "det_0", "batch_id": "bat_0", "stream_id": "room_0"}
+NO_SUCH = {
+    "detection_id": "det_0",
+    "batch_id": "bat_0",
+    "stream_id": "room_0",
+    "callback_id": "evt_0",
+}
 
 
 def endpoints(service: RunningService) -> list[tuple[str, str]]:
@@ -67,6 +72,8 @@ OPENED_BY = {
     "GET /v1/streams/room_0": "read",
     "GET /v1/reviews/queue": "review",
     "GET /v1/dashboard": "review",
+    "GET /v1/callbacks": "admin",
+    "POST /v1/callbacks/evt_0/retry": "admin",
     "GET /v1/me": "read operator",
     "GET /v1/models": "read operator",
     "POST /v1/models/promote": "operator",

@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from deepfake_audio.server import audit, migrations, outbound, webhooks
 from deepfake_audio.server.database import Database, Delivery
-from deepfake_audio.server.errors import RequestError
+from deepfake_audio.server.errors import NotFoundError, RequestError
 from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
 
-from .conftest import MakeSettings, dripping, running
+from .conftest import MakeSettings, dripping, running, tool, until
 
 SECRET = "a secret"  # pragma: allowlist secret
 
@@ -122,9 +124,7 @@ def test_a_decision_is_called_back(
             data={"callback_url": f"{receiver.url}/hook?a=b"},
             headers={"Prefer": "wait=30"},
         ).json()
-        deadline = time.monotonic() + 10
-        while not receiver.received and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: receiver.received)
 
     [(path, body, signature)] = receiver.received
     assert path == "/hook?a=b"
@@ -179,10 +179,68 @@ def test_nobody_there_is_a_dead_letter_that_can_be_revived(
     assert dead.last_error
     with database.read() as session:
         assert [event.kind for event in audit.events(session)] == ["webhook.dead"]
+    with database.write() as session, pytest.raises(NotFoundError):
+        webhooks.retry(session, delivery_id, tenant="other")
     with database.write() as session:
-        assert webhooks.retry(session, "acme", delivery_id).state == "pending"
-    with database.write() as session, pytest.raises(RequestError):
-        webhooks.retry(session, "acme", delivery_id)
+        assert webhooks.retry(session, delivery_id, tenant="acme").state == "pending"
+    with database.write() as session, pytest.raises(RequestError, match="is pending"):
+        webhooks.retry(session, delivery_id)
+
+
+def test_dead_letters_are_listed_and_sent_again(
+    make_settings: MakeSettings,
+    receiver: Receiver,
+    samples: dict[str, Path],
+) -> None:
+    settings = make_settings(webhook_secret=SECRET, webhook_allow_private=True)
+    receiver.statuses = [500, 500]
+    with running(settings) as service:
+        service.service.courier._delays_s = ()  # given up at once
+        client, admin = service.client("submit", "read"), service.client("admin")
+        wait = {"Prefer": "wait=30"}
+        for name in ("genuine_librivox_1", "synthetic_espeak_1"):
+            client.post(
+                "/v1/detections",
+                files={"file": samples[name].read_bytes()},
+                data={"callback_url": f"{receiver.url}/{name}"},
+                headers=wait,
+            ).raise_for_status()
+
+        def dead(of: httpx.Client) -> list[dict[str, Any]]:
+            return of.get("/v1/callbacks", params={"state": "dead"}).json()["callbacks"]
+
+        until(lambda: len(dead(admin)) == 2)
+        newer, older = dead(admin)
+        assert older["url"] == f"{receiver.url}/genuine_librivox_1"
+        assert older["event"] == "detection.scored"
+        assert older["last_error"] == "HTTP status 500"
+        params = {"limit": 1, "subject": newer["subject"]}
+        assert admin.get("/v1/callbacks", params=params).json()["callbacks"] == [newer]
+        stranger = service.client("admin", tenant="other")
+        assert dead(stranger) == []
+        assert stranger.post(f"/v1/callbacks/{older['id']}/retry").status_code == 404
+
+        # One over the API, the other from the command line, into the running service.
+        assert admin.post(f"/v1/callbacks/{older['id']}/retry").status_code == 202
+        listed = tool(settings, "callbacks", "list").stdout
+        assert newer["id"] in listed
+        assert older["id"] not in listed
+        assert tool(settings, "callbacks", "retry", "--tenant", "other", "--all").exit_code == 0
+        assert tool(settings, "callbacks", "retry").exit_code == 2
+        again = tool(settings, "callbacks", "retry", "--all")
+        assert again.stderr.strip() == "1 will be tried again"
+        until(lambda: len(receiver.received) == 4)
+        until(lambda: not admin.get("/v1/callbacks?state=pending").json()["callbacks"])
+        assert dead(admin) == []
+        assert admin.post(f"/v1/callbacks/{older['id']}/retry").status_code == 409
+        with service.database.read() as session:
+            assert audit.verify(session).ok
+            kinds = [event.kind for event in audit.events(session)]
+    assert kinds.count("webhook.retried") == 2
+    told = [(json.loads(body)["id"], body) for _, body, _ in receiver.received]
+    assert len(set(told)) == 2  # the same bytes under the same identifier, twice each
+    assert sorted(identifier for identifier, _ in told) == sorted(2 * [older["id"], newer["id"]])
+    assert all(webhooks.verify(SECRET, body, sign) for _, body, sign in receiver.received)
 
 
 def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
