@@ -78,7 +78,7 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -286,19 +286,18 @@ def test_a_target_that_drips_is_cut_off(
     assert not courier._in_hand
 
 
-@pytest.mark.parametrize("url", FORBIDDEN)
-def test_where_callbacks_never_go(database: Database, url: str) -> None:
+def test_where_callbacks_never_go(database: Database) -> None:
     """Refused at the door, or by the lookup before the call: nothing is ever sent."""
-    try:
-        outbound.check_url(url, allow_private=False, name="callback_url")
-    except RequestError:
-        return
-    delivery_id = enqueue(database, url)
     courier = Courier(database, SECRET, delays_s=())
-    assert courier.step()
-    found = state(database, delivery_id)
-    assert found.state == "dead"
-    assert "private" in (found.last_error or "")
+    for url in FORBIDDEN:
+        with contextlib.suppress(RequestError):
+            outbound.check_url(url, allow_private=False, name="callback_url")
+            delivery_id = enqueue(database, url)
+            assert courier.step(), url
+            found = state(database, delivery_id)
+            assert found.state == "dead", url
+            assert "private" in (found.last_error or ""), url
+    assert not courier.step()
 
 
 def test_a_name_that_leads_inside_is_not_called(
