@@ -87,6 +87,7 @@ class Service:
             decoders=settings.decoders,
             scorers=settings.scorers,
             lease_s=settings.lease_s,
+            audible_labels=settings.audible_labels,
             on_done=self._done,
         )
         self.acceptor = Acceptor(self.database, on_accepted=self.worker.wake)
