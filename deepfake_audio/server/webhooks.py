@@ -1,14 +1,7 @@
-"""Callbacks: signed, told at least once, tried again with patience, kept when nobody listens.
-
-The signature is ``HMAC-SHA256(secret, "{timestamp}.{body}")`` in ``Deepfake-Audio-Signature:
-t=…,v1=…``; receivers recompute it, refuse timestamps older than some minutes, and remember the
-delivery's identifier. :func:`verify` does the first two.
-"""
+"""Callbacks: signed, told at least once, tried again with patience, kept when nobody listens."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -25,21 +18,18 @@ import httpx
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from ..signatures import SIGNATURE_HEADER, sign
+from ..signatures import verify as verify  # where receivers used to find it
 from . import audit, outbound
 from .database import Database, Delivery, new_id, now
 from .errors import NotFoundError, RequestError
 
 logger = logging.getLogger(__name__)
 
-SIGNATURE_HEADER = "Deepfake-Audio-Signature"
-
 DELAYS_S = (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 """Seconds before each further attempt; after the last one a delivery is dead."""
 
 TIMEOUT_S = 10.0
-TOLERANCE_S = 300.0
-"""How old a signature may be."""
-
 _LEASE_S = 60
 _IDLE_S = 1.0
 
@@ -76,35 +66,6 @@ def enqueue(
     }
     session.add(delivery)
     return delivery
-
-
-def sign(secret: str, body: bytes, timestamp: int) -> str:
-    """Return the value of the signature header."""
-    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
-    return f"t={timestamp},v1={digest.hexdigest()}"
-
-
-def verify(secret: str, body: bytes, header: str, *, now_s: float | None = None) -> bool:
-    """Tell whether a callback is ours and fresh; for receivers.
-
-    Parameters
-    ----------
-    secret : str
-        Shared with the service.
-    body : bytes
-        As it was received, to the byte.
-    header : str
-        Value of :data:`SIGNATURE_HEADER`.
-    now_s : float, optional
-        The present moment, seconds since the epoch.
-    """
-    parts = dict(part.partition("=")[::2] for part in header.split(","))
-    stated = parts.get("t", "")
-    if not stated.isdecimal() or len(stated) > 12:
-        return False
-    age_s = abs((time.time() if now_s is None else now_s) - int(stated))
-    genuine = hmac.compare_digest(sign(secret, body, int(stated)).encode(), header.encode())
-    return genuine and age_s <= TOLERANCE_S
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from deepfake_audio import signatures
 from deepfake_audio.server import audit, migrations, outbound, webhooks
 from deepfake_audio.server.database import Database, Delivery
 from deepfake_audio.server.errors import NotFoundError, RequestError
-from deepfake_audio.server.webhooks import SIGNATURE_HEADER, Courier
+from deepfake_audio.server.webhooks import Courier
+from deepfake_audio.signatures import SIGNATURE_HEADER
 
 from .conftest import MakeSettings, dripping, running, tool, until
 
@@ -128,22 +130,22 @@ def test_a_decision_is_called_back(
 
     [(path, body, signature)] = receiver.received
     assert path == "/hook?a=b"
-    assert webhooks.verify(SECRET, body, signature)
+    assert signatures.verify(SECRET, body, signature)
     told = json.loads(body)
     assert told["event"] == "detection.scored"
     assert told["data"] == found
 
 
 def test_signatures_hold_for_one_body_one_secret_and_some_minutes() -> None:
-    header = webhooks.sign(SECRET, b"body", 1_000_000)
-    assert webhooks.verify(SECRET, b"body", header, now_s=1_000_010)
-    assert not webhooks.verify(SECRET, b"body!", header, now_s=1_000_010)
-    assert not webhooks.verify("another", b"body", header, now_s=1_000_010)
-    assert not webhooks.verify(SECRET, b"body", header, now_s=1_000_000 + 3600)  # replayed
+    header = signatures.sign(SECRET, b"body", 1_000_000)
+    assert signatures.verify(SECRET, b"body", header, now_s=1_000_010)
+    assert not signatures.verify(SECRET, b"body!", header, now_s=1_000_010)
+    assert not signatures.verify("another", b"body", header, now_s=1_000_010)
+    assert not signatures.verify(SECRET, b"body", header, now_s=1_000_000 + 3600)  # replayed
     later = header.replace("t=1000000", "t=1003600")
-    assert not webhooks.verify(SECRET, b"body", later, now_s=1_003_600)
+    assert not signatures.verify(SECRET, b"body", later, now_s=1_003_600)
     for nonsense in ("", "t=,v1=", "t=x,v1=y", "v1=abc", "t=1,v1=é", "t=" + "9" * 400):
-        assert not webhooks.verify(SECRET, b"body", nonsense)
+        assert not signatures.verify(SECRET, b"body", nonsense)
 
 
 def test_an_ill_receiver_is_tried_again(database: Database, receiver: Receiver) -> None:
@@ -240,7 +242,7 @@ def test_dead_letters_are_listed_and_sent_again(
     told = [(json.loads(body)["id"], body) for _, body, _ in receiver.received]
     assert len(set(told)) == 2  # the same bytes under the same identifier, twice each
     assert sorted(identifier for identifier, _ in told) == sorted(2 * [older["id"], newer["id"]])
-    assert all(webhooks.verify(SECRET, body, sign) for _, body, sign in receiver.received)
+    assert all(signatures.verify(SECRET, body, sign) for _, body, sign in receiver.received)
 
 
 def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
