@@ -55,6 +55,7 @@ function facts(one) {
   const short = (sha256) => h("code", { title: sha256 }, (sha256 ?? "").slice(0, 12));
   const json = (value) => h("pre", {}, printable(JSON.stringify(value)));
   const input = report?.input;
+  const labels = Object.entries(report?.provenance ?? {}).filter(([key, value]) => value != null && key !== "read");
   const pairs = [
     ["action", one.action && [t(one.action), by?.policy?.dry_run ? ` (${t("dry_run")})` : ""]],
     ["warnings", report && (report.warnings.map((each) => t(each)).join(", ") || t("none"))],
@@ -65,25 +66,13 @@ function facts(one) {
     ["retained", one.audio.available && moment(one.audio.retained_until)],
     ["model", by?.model && [`${by.model.name} ${by.model.version} `, short(by.model.sha256)]],
     ["policy", by?.policy && [`${by.policy.version} `, short(by.policy.sha256)]],
-    ["provenance", report && labels(report.provenance)],
+    ["provenance", labels.length > 0 && json(Object.fromEntries(labels))],
     ["metadata", Object.keys(one.metadata).length > 0 && json(one.metadata)],
     ["SHA-256", short(one.sha256)],
     ["ID", h("code", {}, one.id)],
   ];
   return h("section", { "aria-labelledby": "facts" }, h("h2", { id: "facts" }, t("facts")),
     h("dl", {}, pairs.filter(([, value]) => value).flatMap(([key, value]) => [h("dt", {}, t(key)), h("dd", {}, value)])));
-}
-
-function labels({ aigc, c2pa, rhythm_s: rhythm, read }) {
-  const claim = (says) => t(says ? `claim_${says}` : "claim_none");
-  const line = (...parts) => h("li", {}, printable(parts.filter(Boolean).join(" · ")));
-  const lines = [
-    aigc && line(`AIGC: ${claim(aigc.says)}`, aigc.where, aigc.fields.ContentProducer, aigc.deviations.join(", ")),
-    c2pa && line(`C2PA: ${claim(c2pa.says)}`, c2pa.state, c2pa.generator, c2pa.signer, c2pa.problem),
-    rhythm != null && line(t("audible_label", number(rhythm, 1))),
-  ].filter(Boolean);
-  if (!read) lines.push(line(t("labels_unread")));
-  return lines.length > 0 ? h("ul", {}, lines) : t("none");
 }
 
 function showDecision(aside, history, one) {
