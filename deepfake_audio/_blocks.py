@@ -80,7 +80,8 @@ def as_float32(array: npt.NDArray[Any]) -> Samples:
     centre = 2.0 ** (bits - 1) if array.dtype.kind == "u" else 0.0
     # Of 32 bits, float32 would round the differences from the centre away.
     wide: Any = np.array(array, dtype=np.float64 if bits > 16 else np.float32, order="C")
-    wide -= centre
+    if centre:
+        wide -= centre
     wide *= 2.0 ** (1 - bits)
     scaled: Samples = wide.astype(np.float32, copy=False)
     return scaled

@@ -10,6 +10,7 @@ import os
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _KEPT_BYTES = 1 << 28
 _KERNELS = 16_384
 
@@ -40,9 +41,24 @@ def prepare_for_batches() -> None:
     glibc the latter does nothing.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
+    _mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    _mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def share_one_heap() -> None:
+    """Let all threads allocate from one heap; before there are any. For a process that stays.
+
+    glibc gives each thread a heap of its own, and what one has freed no other can use: with two
+    scorers, batches of changing shape grow them for hours. One heap stays a fifth smaller, is as
+    large after minutes as it will ever be, and costs no time that could be measured. Elsewhere
+    than with glibc this does nothing.
+    """
+    _mallopt(_M_ARENA_MAX, 1)
+
+
+def _mallopt(option: int, value: int) -> None:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(option, value)

@@ -263,8 +263,10 @@ class Listener:
 
     def _put(self, at: int, samples: FloatArray) -> None:
         if self._buffer.dtype == np.int16:
-            limits = np.iinfo(np.int16)
-            samples = np.clip(np.rint(samples * _INT16_SCALE), limits.min, limits.max)
+            samples = samples * _INT16_SCALE
+            np.rint(samples, out=samples)
+            np.maximum(samples, -_INT16_SCALE, out=samples)
+            np.minimum(samples, _INT16_SCALE - 1, out=samples)
         self._buffer[:, at : at + samples.shape[1]] = samples
 
     def _sound(self, start: int, length: int) -> FloatArray:

@@ -35,6 +35,7 @@ NOISY_SNR_DB = 16.0  # of the estimate, which reads some 6 dB above the plain ra
 DC_OFFSET = 0.005
 
 _FULL_SCALE = 0.999
+_LOUD = 0.1  # near -20 dBFS and below, flat tops are quantisation rather than overload
 _FRAME = 320  # 20 ms at 16 kHz
 _SPECTRUM_FRAMES = 64
 _SILENCE_DB = -80.0
@@ -68,15 +69,18 @@ class SampleMeter:
         """Take in a block of shape (samples, channels); return it with invalid samples zeroed."""
         self.total += block.size
         magnitude = np.abs(block)
-        peak = float(magnitude.max(initial=0.0))
+        peaks = magnitude.max(axis=0, initial=0.0)  # (channels,)
+        peak = float(peaks.max(initial=0.0))
         if not np.isfinite(peak):  # NaN and infinity both survive a maximum: one pass finds them
             invalid = ~np.isfinite(block)
             self.invalid += int(np.count_nonzero(invalid))
             block = np.where(invalid, np.float32(0), block)
             magnitude = np.abs(block)
-            peak = float(magnitude.max())
+            peaks = magnitude.max(axis=0)
+            peak = float(peaks.max())
         self.peak = max(self.peak, peak)
-        self.clipped += _count_clipped(block, magnitude)
+        if peak > _LOUD:
+            self.clipped += _count_clipped(block, magnitude, peaks)
         return block
 
     @property
@@ -90,18 +94,14 @@ class SampleMeter:
         return self.clipped / self.total if self.total else 0.0
 
 
-def _count_clipped(block: Samples, magnitude: Samples) -> int:
+def _count_clipped(block: Samples, magnitude: Samples, peaks: Samples) -> int:
     """Count samples at full scale, or in flat runs of three or more near the block's peak.
 
     A recording that was clipped and then turned down has plateaus below full scale; a codec
     rounds plateaus off, and leaves samples at full scale.
     """
-    peaks = magnitude.max(axis=0, initial=0.0)  # (channels,)
-    # Near -20 dBFS and below, flat tops are quantisation rather than overload.
-    floor = np.where(peaks > 0.1, np.minimum(0.97 * peaks, _FULL_SCALE), np.inf)
-    rows, channels = np.divmod(
-        np.flatnonzero(magnitude >= floor.astype(np.float32)), block.shape[1]
-    )
+    floor = np.where(peaks > _LOUD, np.minimum(0.97 * peaks, _FULL_SCALE), np.inf)
+    rows, channels = (magnitude >= floor.astype(np.float32)).nonzero()
     inside = (rows > 0) & (rows < len(block) - 1)
     rows, channels = rows[inside], channels[inside]
     here = block[rows, channels]

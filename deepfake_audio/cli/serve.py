@@ -1,9 +1,10 @@
-"""``deepfake-audio serve``, ``keys`` and ``audit``: the moderation service and its accounts."""
+"""``deepfake-audio serve``, ``keys``, ``audit`` and so on: the moderation service, its accounts."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from . import EXIT_HIT
 from .console import JsonOption, errors_end_the_command, say
 
 if TYPE_CHECKING:
-    from ..server.database import Database
+    from ..server.database import Database, Delivery
     from ..server.settings import Settings
 
 ConfigOption = Annotated[
@@ -23,8 +24,14 @@ ConfigOption = Annotated[
     typer.Option("--config", metavar="FILE", help="Settings, TOML; DEEPFAKE_AUDIO_* come first."),
 ]
 
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the database and of the audio."),
+]
+
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of the service.")
 feedback_app = typer.Typer(no_args_is_help=True, help="What reviewers decided.")
+callbacks_app = typer.Typer(no_args_is_help=True, help="Callbacks, and those nobody took.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail of the service.")
 
 
@@ -32,9 +39,7 @@ def serve(
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the database and of the audio.")
-    ] = None,
+    data: DataOption = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME_OR_PATH", help="Released model, or a checkpoint.")
     ] = None,
@@ -68,16 +73,17 @@ def serve(
 def create_key(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     scope: Annotated[
-        list[str], typer.Option(help="submit, read, review or admin; may be repeated.")
+        list[str], typer.Option(help="submit, read, review, admin or operator; may be repeated.")
     ] = ["submit", "read"],  # noqa: B006
     tenant: Annotated[str, typer.Option(help="Whose data it sees.")] = "default",
     days: Annotated[
         float | None, typer.Option(min=0, help="Days until it ends; never if none.")
     ] = None,
     config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Make a key; its secret is printed now and never again."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import keys
         from ..server.database import now
 
@@ -96,9 +102,11 @@ def create_key(
 
 
 @keys_app.command("list")
-def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_keys(
+    config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
     """List all keys."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import keys
 
         with database.read() as session:
@@ -130,9 +138,10 @@ def rotate_key(
         float, typer.Option(min=0, help="Days for which the old key still holds.")
     ] = 0.0,
     config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Make a new secret for a key; the old one ends."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import keys
         from ..server.database import now
 
@@ -145,10 +154,12 @@ def rotate_key(
 
 @keys_app.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(metavar="KEY")], config: ConfigOption = None
+    key_id: Annotated[str, typer.Argument(metavar="KEY")],
+    config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """End a key at once."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import keys
 
         with database.write() as session:
@@ -163,9 +174,10 @@ def verify_audit(
         typer.Option(metavar="NUMBER:HASH", help="A head kept elsewhere, that must be in it."),
     ] = None,
     config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Read the whole chain; exit status 1 if any row was changed, added or removed."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import audit
 
         try:
@@ -182,9 +194,9 @@ def verify_audit(
 
 
 @audit_app.command("head")
-def audit_head(config: ConfigOption = None) -> None:
+def audit_head(config: ConfigOption = None, data: DataOption = None) -> None:
     """Print the newest link, to be kept somewhere else and handed to `verify --expect`."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import audit
 
         with database.read() as session:
@@ -195,9 +207,10 @@ def audit_head(config: ConfigOption = None) -> None:
 def export_audit(
     after: Annotated[int, typer.Option(min=0, help="Only events after this number.")] = 0,
     config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Write events as JSON lines, each with what its hash is made of."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import audit
 
         with database.read() as session:
@@ -210,13 +223,14 @@ def export_feedback(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the labelled set.")],
     tenant: Annotated[str, typer.Option(help="Whose recordings.")] = "default",
     config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Write reviewed recordings as a labelled set that `train --data` takes."""
-    with errors_end_the_command(), _database(config) as database:
+    with errors_end_the_command(), _database(config, data) as database:
         from ..server import feedback
         from ..server.store import Store
 
-        settings = _settings(config)
+        settings = _settings(config, data_dir=data)
         store = Store(settings.storage, settings.data_dir / "incoming")
         found = feedback.export(database, store, out, tenant=tenant)
         say(
@@ -224,6 +238,68 @@ def export_feedback(
             f"{found.without_audio} more whose audio has been deleted"
         )
         typer.echo(str(out / feedback.MANIFEST))
+
+
+@callbacks_app.command("list")
+def list_callbacks(
+    state: Annotated[str, typer.Option(help="pending, delivered, dead, or all of them.")] = "dead",
+    tenant: Annotated[str | None, typer.Option(help="Whose; all tenants' if none.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List callbacks, the newest first: by default those that were given up."""
+    with errors_end_the_command(), _database(config, data) as database:
+        from ..server import webhooks
+
+        for delivery in _callbacks(database, state, tenant):
+            row = webhooks.as_dict(delivery)
+            typer.echo(
+                json.dumps(row)
+                if as_json
+                else f"{row['id']}  {row['state']:<9}  {delivery.tenant}  {row['event']}  "
+                f"{row['subject']}  {row['url']}  {row['last_error'] or ''}".rstrip()
+            )
+
+
+@callbacks_app.command("retry")
+def retry_callbacks(
+    callback_ids: Annotated[list[str] | None, typer.Argument(metavar="CALLBACK...")] = None,
+    all_dead: Annotated[bool, typer.Option("--all", help="All that were given up.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Try callbacks that were given up again; the running service makes them."""
+    with errors_end_the_command(), _database(config, data) as database:
+        from ..server import webhooks
+
+        if bool(callback_ids) == all_dead:
+            raise ConfigError("name callbacks, or give --all", name="callbacks retry")
+        # One by one: the receivers of some must not wait for the identifiers of others.
+        wanted = callback_ids or [dead.id for dead in _callbacks(database, "dead", tenant)]
+        for callback_id in wanted:
+            with database.write() as session:
+                webhooks.retry(session, callback_id, tenant=tenant)
+        say(f"{len(wanted)} will be tried again")
+
+
+def _callbacks(database: Database, state: str, tenant: str | None) -> Iterator[Delivery]:
+    from ..server import webhooks
+
+    try:
+        wanted = None if state == "all" else webhooks.State(state)
+    except ValueError as error:
+        raise ConfigError(
+            str(error), name="state", hint=f"use {', '.join(webhooks.State)} or all"
+        ) from error
+    cursor = None
+    while True:
+        with database.read() as session:
+            found, cursor = webhooks.page(session, tenant, wanted, cursor=cursor, limit=200)
+        yield from found
+        if cursor is None:
+            return
 
 
 def _settings(config: Path | None, **given: object) -> Settings:
@@ -239,12 +315,13 @@ def _settings(config: Path | None, **given: object) -> Settings:
 class _database:  # noqa: N801
     """Opens the service's database, brought to the present version."""
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: Path | None, data: Path | None) -> None:
         self._config = config
+        self._data = data
         self._opened: Database | None = None
 
     def __enter__(self) -> Database:
-        settings = _settings(self._config)
+        settings = _settings(self._config, data_dir=self._data)
         from ..server import migrations
         from ..server.database import Database
 

@@ -29,7 +29,7 @@ from .label import label
 from .monitor import monitor
 from .robustness import robustness
 from .score import score
-from .serve import audit_app, feedback_app, keys_app, serve
+from .serve import audit_app, callbacks_app, feedback_app, keys_app, serve
 from .train import soup, sweep, train
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command()(score)
 app.command()(robustness)
 app.command()(serve)
 app.add_typer(keys_app, name="keys")
+app.add_typer(callbacks_app, name="callbacks")
 app.add_typer(audit_app, name="audit")
 app.add_typer(feedback_app, name="feedback")
 app.command()(label)

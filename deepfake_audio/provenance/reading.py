@@ -44,7 +44,22 @@ def read_provenance(
 ) -> Provenance:
     """Read the labels of a file: AIGC, C2PA, and the rhythm that can be heard.
 
-    To put them beside a score, ``report.with_provenance(read_provenance(path))``.
+    To put them beside a score, ``report.with_provenance(read_provenance(path))``. Parameters and
+    errors are those of :func:`read_tags`.
+
+    Returns
+    -------
+    Provenance
+        With ``read`` False if tags are damaged; what was found in others is there. Sound that
+        cannot be decoded has no rhythm.
+    """
+    return _read(source, name or display_name(source), limits or Limits(), listen=True)
+
+
+def read_tags(
+    source: AudioSource, *, name: str | None = None, limits: Limits | None = None
+) -> Provenance:
+    """Read the labels among the tags of a file, AIGC and C2PA; nothing is decoded.
 
     Parameters
     ----------
@@ -58,16 +73,17 @@ def read_provenance(
     Returns
     -------
     Provenance
-        With ``read`` False if tags are damaged; what was found in others is there. Sound that
-        cannot be decoded has no rhythm.
+        With ``read`` False if tags are damaged; what was found in others is there.
 
     Raises
     ------
     AudioError
         If the input cannot be opened, or is not of a known format.
     """
-    name = name or display_name(source)
-    limits = limits or Limits()
+    return _read(source, name or display_name(source), limits or Limits(), listen=False)
+
+
+def _read(source: AudioSource, name: str, limits: Limits, *, listen: bool) -> Provenance:
     deadline = Deadline(name, limits)
     with open_source(source, name, limits, deadline, digest=False) as (file, _):
         header = read_header(file, file.size)
@@ -80,9 +96,11 @@ def read_provenance(
         deadline.check()
         manifest = next((item for item in found if item.kind == "c2pa"), None)
         c2pa = read_manifest(file, container, manifest) if manifest else None
-        file.seek(0)
-        again: Any = source if isinstance(source, str | bytes | os.PathLike) else file
-        rhythm_s = _listen(again, name, limits)
+        rhythm_s = None
+        if listen:
+            file.seek(0)
+            again: Any = source if isinstance(source, str | bytes | os.PathLike) else file
+            rhythm_s = _listen(again, name, limits)
     return Provenance(aigc=_aigc(found), c2pa=c2pa, rhythm_s=rhythm_s, read=complete)
 
 

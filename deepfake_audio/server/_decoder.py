@@ -6,6 +6,7 @@ the samples as raw float32. What it may use is limited before the first recordin
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,6 +18,9 @@ from typing import Any, BinaryIO
 from ..audio import decode
 from ..config import Limits
 from ..errors import DeepfakeAudioError
+from ..labels import Provenance
+from ..provenance.reading import read_tags
+from ..provenance.rhythm import RhythmListener
 
 
 def main() -> None:
@@ -33,8 +37,9 @@ def main() -> None:
 
 
 def _serve(task: dict[str, Any], limits: Limits, answers: BinaryIO) -> None:
+    path, name = Path(task["path"]), task["name"]
     try:
-        audio = decode(Path(task["path"]), name=task["name"], limits=limits)
+        audio = decode(path, name=name, limits=limits)
     except DeepfakeAudioError as error:
         _answer(answers, {"code": error.code, "message": error.message, "hint": error.hint})
         return
@@ -46,7 +51,16 @@ def _serve(task: dict[str, Any], limits: Limits, answers: BinaryIO) -> None:
         message = f"could not be decoded ({type(error).__name__})"
         _answer(answers, {"code": "unreadable_audio", "message": message, "hint": None})
         return
+    provenance = Provenance()
+    if task["labels"]:
+        with contextlib.suppress(Exception):  # whatever is wrong with tags, the sound is there
+            provenance = read_tags(path, name=name, limits=limits)
+    if task["audible_labels"]:
+        listener = RhythmListener(len(audio.samples))
+        listener.feed(audio.samples)
+        provenance = dataclasses.replace(provenance, rhythm_s=listener.found_s())
     header = {
+        "provenance": dataclasses.asdict(provenance),
         "info": dataclasses.asdict(audio.info),
         "flags": audio.flags,
         "shape": audio.samples.shape,

@@ -21,7 +21,7 @@ from ..errors import DeepfakeAudioError
 from . import locality
 from .errors import RequestError
 from .patience import SmallBodies
-from .routes import dashboard, detections, models, operations, page, reviews, rooms
+from .routes import callbacks, dashboard, detections, models, operations, page, reviews, rooms
 from .routes.common import error_response
 from .service import Service
 
@@ -63,6 +63,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.include_router(operations.router)
     app.include_router(detections.router)
+    app.include_router(callbacks.router)
     app.include_router(models.router)
     app.include_router(rooms.router)
     app.include_router(reviews.router)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..audio import DecodedAudio
 from ..checkpoint import Checkpoint
 from ..judging import Judge
+from ..labels import Provenance
 from ..report import ModelInfo, Report
 from ..scoring import Scorer
 from .policy import Decision, PolicyFile, Rules, Surface
@@ -16,11 +17,12 @@ from .policy import Decision, PolicyFile, Rules, Surface
 
 @dataclass(frozen=True)
 class Heard:
-    """A decoded recording, and where it comes from."""
+    """A decoded recording, where it comes from, and what labels in its file claim."""
 
     audio: DecodedAudio
     surface: Surface
     decode_s: float
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 class Engine:
@@ -50,9 +52,9 @@ class Engine:
         """Score recordings together; one report for each, in order."""
         scores = self.scorer.score([item.audio.samples for item in heard])
         return [
-            self.judges[item.surface].report(
-                item.audio.info, item.audio.flags, score, decode_s=item.decode_s
-            )
+            self.judges[item.surface]
+            .report(item.audio.info, item.audio.flags, score, decode_s=item.decode_s)
+            .with_provenance(item.provenance)
             for item, score in zip(heard, scores, strict=True)
         ]
 

@@ -40,7 +40,8 @@ def export(
     """Write all recordings of a tenant that people have decided on, and a manifest of them.
 
     The folder is what ``deepfake-audio train --data`` takes. Run again, it is brought up to date:
-    recordings that are there already are not copied again.
+    recordings that are there already are not copied again, and those on which people have changed
+    their minds leave the class that they were in.
 
     Parameters
     ----------
@@ -69,12 +70,14 @@ def export(
     for detection in _decided(database, tenant):
         decision = detection.review_decision or ""
         target = out / LABELS[decision] / detection.id
+        _move(out, target)
         if not target.exists() and not _fetch(store, detection.audio_key, target):
             without_audio += 1
             continue
         counts[decision] += 1
         rows.append(_row(detection, f"{LABELS[decision]}/{detection.id}"))
     _write_manifest(out, rows)
+    _forget_others(out, {row["path"] for row in rows})
     with database.write() as session:
         audit.append(
             session,
@@ -104,6 +107,23 @@ def _decided(database: Database, tenant: str) -> Iterator[Detection]:
             return
         yield from page
         last = page[-1].id
+
+
+def _move(out: Path, target: Path) -> None:
+    """Put what an earlier export had in another class in its place."""
+    for label in LABELS.values():
+        former = out / label / target.name
+        if former != target and former.exists():
+            target.parent.mkdir(exist_ok=True)
+            former.replace(target)
+
+
+def _forget_others(out: Path, paths: set[str]) -> None:
+    """Delete recordings of earlier exports, or halves of them, that are no longer in the set."""
+    for label in LABELS.values():
+        for file in (out / label).glob("det_*"):
+            if f"{label}/{file.name}" not in paths:
+                file.unlink()
 
 
 def _fetch(store: Store, key: str | None, target: Path) -> bool:

@@ -21,12 +21,18 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
 class Scope(StrEnum):
-    """What a key may do; ``admin`` may do everything."""
+    """What a key may do.
+
+    ``admin`` may do everything with what is its tenant's. What concerns all tenants (the models in
+    force, the metrics, the head of the audit chain) is for ``operator``, and an operator's key
+    opens nothing else.
+    """
 
     SUBMIT = "submit"
     READ = "read"
     REVIEW = "review"
     ADMIN = "admin"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class Principal:
 
     def may(self, scope: Scope) -> bool:
         """Tell whether this opens it."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        if scope in self.scopes:
+            return True
+        return Scope.ADMIN in self.scopes and scope is not Scope.OPERATOR
 
 
 LOCAL = Principal("local", "local", "local", frozenset(Scope))

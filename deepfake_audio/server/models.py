@@ -168,8 +168,8 @@ class Compared:
     candidate_right: int
 
 
-def comparison(session: Session, tenant: str, live: str, candidate: str) -> Compared:
-    """Compare two models, given by their hashes, on what both have heard of a tenant."""
+def comparison(session: Session, tenant: str | None, live: str, candidate: str) -> Compared:
+    """Compare two models, by their hashes, on what both have heard of a tenant, or of all."""
 
     def right(verdict: Any) -> Any:
         pairs = (("genuine", "likely_authentic"), ("synthetic", "likely_synthetic"))
@@ -186,7 +186,7 @@ def comparison(session: Session, tenant: str, live: str, candidate: str) -> Comp
             0,
         )
 
-    row = session.execute(
+    query = (
         select(
             func.count(),
             func.coalesce(func.sum(case((Detection.action == ShadowScore.action, 1), else_=0)), 0),
@@ -200,10 +200,9 @@ def comparison(session: Session, tenant: str, live: str, candidate: str) -> Comp
             right(ShadowScore.verdict),
         )
         .join(ShadowScore, ShadowScore.detection_id == Detection.id)
-        .where(
-            Detection.tenant == tenant,
-            ShadowScore.model_sha256 == candidate,
-            ShadowScore.live_sha256 == live,
-        )
-    ).one()
+        .where(ShadowScore.model_sha256 == candidate, ShadowScore.live_sha256 == live)
+    )
+    if tenant is not None:
+        query = query.where(Detection.tenant == tenant)
+    row = session.execute(query).one()
     return Compared(*map(int, row))

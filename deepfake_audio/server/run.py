@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 import uvicorn
 
-from .._process import prepare_for_batches
+from .._process import prepare_for_batches, share_one_heap
 from ..errors import ConfigError
 from .app import create_app
 from .patience import ImpatientProtocol
@@ -42,6 +42,7 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # another. This process is ours.
     torch.set_num_threads(1)
     prepare_for_batches()
+    share_one_heap()
     sock = listen(settings)
     host, port = sock.getsockname()[:2]
     server = make_server(Service(settings))

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from .. import errors
 from ..audio import AudioInfo, DecodedAudio
 from ..config import Limits
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError, LimitExceededError
+from ..labels import Provenance
 
 RENEW_AFTER = 500
 """Recordings after which a decoder is replaced, so that what it leaks stays small."""
@@ -34,6 +35,7 @@ _GRACE_S = 5.0
 start of the process."""
 
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_LABELS_CHARS = 1 << 15  # more than this is no label, and would be kept with each record
 
 _PIPE_BYTES = 1 << 20
 """A decoder that can leave its answer there goes on to the next recording."""
@@ -47,6 +49,13 @@ _ERRORS = {
 
 class SandboxUnavailableError(Exception):
     """No decoder can be started, as when there is no memory or no process to be had."""
+
+
+class Reading(NamedTuple):
+    """What is in a file: its sound, and what labels in it claim."""
+
+    audio: DecodedAudio
+    provenance: Provenance
 
 
 class Sandbox:
@@ -93,7 +102,11 @@ class Sandbox:
         self.close()
 
     def decode(self, path: Path, *, name: str) -> DecodedAudio:
-        """Decode a file; waits for a free decoder.
+        """Decode a file; waits for a free decoder. As :meth:`read`, without labels."""
+        return self._decode({"path": str(path), "name": name}).audio
+
+    def read(self, path: Path, *, name: str, audible_labels: bool = False) -> Reading:
+        """Decode a file and read its labels; waits for a free decoder.
 
         Parameters
         ----------
@@ -101,6 +114,8 @@ class Sandbox:
             A file of ours.
         name : str
             What reports and messages call it.
+        audible_labels : bool
+            Listen for the rhythm of a label, too, which takes as long as decoding.
 
         Raises
         ------
@@ -109,6 +124,14 @@ class Sandbox:
         SandboxUnavailableError
             If no decoder can be started.
         """
+        wanted = {"path": str(path), "name": name, "audible_labels": audible_labels}
+        try:
+            return self._decode({**wanted, "labels": True})
+        except _TagsError:  # what cannot stand its tags may still be heard
+            return self._decode(wanted)
+
+    def _decode(self, task: dict[str, Any]) -> Reading:
+        name, labels = task["name"], task.get("labels", False)
         decoder = self._idle.get()
         try:
             if decoder is None or decoder.worn:
@@ -116,11 +139,13 @@ class Sandbox:
                     decoder.kill()
                 decoder = None
                 decoder = self._start()
-            return decoder.decode(path, name, self._limits)
+            return decoder.decode({"labels": False, "audible_labels": False, **task}, self._limits)
         except _DecoderLostError as error:
             if decoder is not None:
                 decoder.kill()
                 decoder = None
+            if labels and error.status is not None:
+                raise _TagsError from error
             raise error.as_audio_error(name) from error
         except DeepfakeAudioError:  # its answer
             raise
@@ -150,6 +175,21 @@ class Sandbox:
                 return
             if decoder is not None:
                 decoder.kill()
+
+
+def _provenance(said: object) -> Provenance:
+    """Return the labels that a decoder speaks of, if they are such as a record can hold."""
+    try:
+        text = json.dumps(said, allow_nan=False, ensure_ascii=False)
+        if len(text) > _MAX_LABELS_CHARS or "\\u0000" in text:
+            return Provenance()
+        return Provenance(**json.loads(text.encode("utf-8", "replace")))
+    except (TypeError, ValueError, RecursionError):
+        return Provenance()
+
+
+class _TagsError(Exception):
+    """A decoder ended, and it had been asked for labels, too."""
 
 
 class _DecoderLostError(Exception):
@@ -197,7 +237,8 @@ class _Decoder:
     def worn(self) -> bool:
         return self._done >= RENEW_AFTER or self._process.poll() is not None
 
-    def decode(self, path: Path, name: str, limits: Limits) -> DecodedAudio:
+    def decode(self, task: dict[str, Any], limits: Limits) -> Reading:
+        name = task["name"]
         self._done += 1
         patience_s, max_samples = limits.max_decode_s + _GRACE_S, limits.max_samples
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -205,7 +246,7 @@ class _Decoder:
         assert stdout is not None
         deadline = time.monotonic() + patience_s
         try:
-            stdin.write(json.dumps({"path": str(path), "name": name}).encode() + b"\n")
+            stdin.write(json.dumps(task).encode() + b"\n")
             stdin.flush()
         except OSError as error:
             raise _DecoderLostError(self._end()) from error
@@ -223,7 +264,8 @@ class _Decoder:
         while view:
             view = view[self._read_into(stdout, view, deadline) :]
         samples = np.frombuffer(content, dtype=np.float32).reshape(channels, length)
-        return DecodedAudio(AudioInfo(**header["info"]), samples, tuple(header["flags"]))
+        audio = DecodedAudio(AudioInfo(**header["info"]), samples, tuple(header["flags"]))
+        return Reading(audio, _provenance(header["provenance"]))
 
     def _header(self, stdout: IO[bytes], deadline: float) -> tuple[dict[str, Any], bytes]:
         """Return the first line of an answer, and what was read beyond it."""

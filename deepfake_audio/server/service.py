@@ -87,11 +87,12 @@ class Service:
             decoders=settings.decoders,
             scorers=settings.scorers,
             lease_s=settings.lease_s,
+            audible_labels=settings.audible_labels,
             on_done=self._done,
         )
         self.acceptor = Acceptor(self.database, on_accepted=self.worker.wake)
         self.housekeeper = Housekeeper(self.database, self.store)
-        self.rooms = Hub(self.database, self.models, settings, on_record=self._wake_courier)
+        self.rooms = Hub(self.database, self.models, settings, on_record=self.wake_courier)
 
     @property
     def engine(self) -> Engine:
@@ -125,9 +126,10 @@ class Service:
 
     def _done(self, done: Sequence[Detection]) -> None:
         self.waiters.tell(done)
-        self._wake_courier()
+        self.wake_courier()
 
-    def _wake_courier(self) -> None:
+    def wake_courier(self) -> None:
+        """There may be callbacks to make."""
         if self.courier:
             self.courier.wake()
 

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         Processes that decode.
     decode_s, decode_memory_bytes : float, int
         What one recording may cost a decoder: seconds, and address space.
+    audible_labels : bool
+        Listen for the rhythm of an audible label as well, which takes as long as decoding; labels
+        among the tags of a file are always read.
     scorers : int
         Threads that score.
     lease_s : float
@@ -111,6 +114,7 @@ class Settings(BaseSettings):
     decoders: Count = 2
     decode_s: Positive = 30.0
     decode_memory_bytes: Count = 2 * 1024**3
+    audible_labels: bool = False
     scorers: Count = 2
     lease_s: Positive = 120.0
     retention_days: Positive = 183.0

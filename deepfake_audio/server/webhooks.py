@@ -1,14 +1,7 @@
-"""Callbacks: signed, told at least once, tried again with patience, kept when nobody listens.
-
-The signature is ``HMAC-SHA256(secret, "{timestamp}.{body}")`` in ``Deepfake-Audio-Signature:
-t=…,v1=…``; receivers recompute it, refuse timestamps older than some minutes, and remember the
-delivery's identifier. :func:`verify` does the first two.
-"""
+"""Callbacks: signed, told at least once, tried again with patience, kept when nobody listens."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -17,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,23 +18,28 @@ import httpx
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from ..signatures import SIGNATURE_HEADER, sign
+from ..signatures import verify as verify  # where receivers used to find it
 from . import audit, outbound
 from .database import Database, Delivery, new_id, now
-from .errors import NotFoundError
+from .errors import NotFoundError, RequestError
 
 logger = logging.getLogger(__name__)
-
-SIGNATURE_HEADER = "Deepfake-Audio-Signature"
 
 DELAYS_S = (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 """Seconds before each further attempt; after the last one a delivery is dead."""
 
 TIMEOUT_S = 10.0
-TOLERANCE_S = 300.0
-"""How old a signature may be."""
-
 _LEASE_S = 60
 _IDLE_S = 1.0
+
+
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
 
 
 def enqueue(
@@ -54,7 +53,7 @@ def enqueue(
         subject=subject,
         url=url,
         payload={},
-        state="pending",
+        state=State.PENDING.value,
         attempts=0,
         next_at=moment,
         created_at=moment,
@@ -67,35 +66,6 @@ def enqueue(
     }
     session.add(delivery)
     return delivery
-
-
-def sign(secret: str, body: bytes, timestamp: int) -> str:
-    """Return the value of the signature header."""
-    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
-    return f"t={timestamp},v1={digest.hexdigest()}"
-
-
-def verify(secret: str, body: bytes, header: str, *, now_s: float | None = None) -> bool:
-    """Tell whether a callback is ours and fresh; for receivers.
-
-    Parameters
-    ----------
-    secret : str
-        Shared with the service.
-    body : bytes
-        As it was received, to the byte.
-    header : str
-        Value of :data:`SIGNATURE_HEADER`.
-    now_s : float, optional
-        The present moment, seconds since the epoch.
-    """
-    parts = dict(part.partition("=")[::2] for part in header.split(","))
-    stated = parts.get("t", "")
-    if not stated.isdecimal() or len(stated) > 12:
-        return False
-    age_s = abs((time.time() if now_s is None else now_s) - int(stated))
-    genuine = hmac.compare_digest(sign(secret, body, int(stated)).encode(), header.encode())
-    return genuine and age_s <= TOLERANCE_S
 
 
 @dataclass(frozen=True)
@@ -210,7 +180,9 @@ class Courier:
         moment = now()
         delivery = session.scalars(
             select(Delivery)
-            .where(Delivery.state == "pending", Delivery.next_at <= moment, *self._passable())
+            .where(
+                Delivery.state == State.PENDING.value, Delivery.next_at <= moment, *self._passable()
+            )
             .order_by(Delivery.next_at)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -256,9 +228,9 @@ class Courier:
             delivery = session.get_one(Delivery, attempt.id)
             delivery.last_error = fault
             if fault is None:
-                delivery.state = "delivered"
+                delivery.state = State.DELIVERED.value
             elif attempt.attempts > len(self._delays_s):
-                delivery.state = "dead"
+                delivery.state = State.DEAD.value
                 audit.append(
                     session,
                     actor="system",
@@ -271,16 +243,77 @@ class Courier:
                 delivery.next_at = now() + timedelta(seconds=wait_s)
 
 
-def retry(session: Session, tenant: str, delivery_id: str) -> Delivery:
-    """Try a dead delivery again.
+def page(
+    session: Session,
+    tenant: str | None,
+    state: State | None,
+    subject: str | None = None,
+    *,
+    cursor: str | None = None,
+    limit: int,
+) -> tuple[list[Delivery], str | None]:
+    """Return a page of a tenant's deliveries, or of all, and the cursor of the next.
+
+    The newest come first; ``subject`` is what they tell of, such as a detection.
+    """
+    query = select(Delivery)
+    for column, value in (
+        (Delivery.tenant, tenant),
+        (Delivery.state, state and state.value),
+        (Delivery.subject, subject),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if cursor:
+        query = query.where(Delivery.id < cursor)
+    found = list(session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
+    more = found[limit - 1].id if len(found) > limit else None
+    return found[:limit], more
+
+
+def retry(
+    session: Session, delivery_id: str, *, tenant: str | None = None, actor: str = "cli"
+) -> Delivery:
+    """Try a dead delivery again, under the identifier that its receiver may know already.
 
     Raises
     ------
     NotFoundError
-        If there is none of this identifier.
+        If there is none of this identifier, or it belongs to another tenant.
+    RequestError
+        If it is not dead.
     """
-    delivery = session.get(Delivery, delivery_id)
-    if delivery is None or delivery.tenant != tenant or delivery.state != "dead":
-        raise NotFoundError(f"no dead delivery {delivery_id}")
-    delivery.state, delivery.attempts, delivery.next_at = "pending", 0, now()
+    delivery = session.get(Delivery, delivery_id, with_for_update=True)
+    if delivery is None or tenant not in (None, delivery.tenant):
+        raise NotFoundError(f"no callback {delivery_id}")
+    if delivery.state != State.DEAD:
+        raise RequestError(
+            f"the callback {delivery_id} is {delivery.state}",
+            hint="only dead ones are tried again",
+            status=409,
+            code="conflict",
+        )
+    delivery.state, delivery.attempts, delivery.next_at = State.PENDING.value, 0, now()
+    audit.append(
+        session,
+        actor=actor,
+        kind="webhook.retried",
+        subject=delivery.subject,
+        data={"delivery": delivery.id},
+    )
     return delivery
+
+
+def as_dict(delivery: Delivery) -> dict[str, Any]:
+    """Return what the API says of a delivery; what it tells of is told by its subject."""
+    return {
+        "id": delivery.id,
+        "event": delivery.payload["event"],
+        "subject": delivery.subject,
+        "url": delivery.url,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "created_at": delivery.created_at.isoformat(),
+        "next_at": delivery.next_at.isoformat() if delivery.state == State.PENDING else None,
+        "last_error": delivery.last_error,
+    }

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 from ..audio import DecodedAudio
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
+from ..labels import Provenance
 from . import claims
 from .claims import MAX_ATTEMPTS, Outcome
 from .database import Database, Detection
 from .engine import Engine, Heard
 from .models import Models
 from .policy import Surface
-from .sandbox import Sandbox, SandboxUnavailableError
+from .sandbox import Reading, Sandbox, SandboxUnavailableError
 from .store import Store, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ _PAUSE_S = 0.5
 class _Decoded:
     detection: Detection
     audio: DecodedAudio
+    provenance: Provenance
     decode_s: float
 
 
@@ -71,7 +73,7 @@ class Worker:
         Score and decide.
     decoders, scorers : int
         Threads of each kind.
-    lease_s : float
+    lease_s, audible_labels : float, bool
         See :class:`~deepfake_audio.server.settings.Settings`.
     on_done : callable
         Told the records of submissions that are done, on a thread of the worker.
@@ -87,6 +89,7 @@ class Worker:
         decoders: int,
         scorers: int,
         lease_s: float,
+        audible_labels: bool,
         on_done: Callable[[Sequence[Detection]], None],
     ) -> None:
         self._database = database
@@ -94,6 +97,7 @@ class Worker:
         self._sandbox = sandbox
         self._models = models
         self._lease_s = lease_s
+        self._audible_labels = audible_labels
         self._on_done = on_done
         self._stopped = threading.Event()
         self._wanted = threading.Event()
@@ -189,7 +193,7 @@ class Worker:
         began = time.perf_counter()
         try:
             with self._at_work():
-                audio = self._audio(detection)
+                found = self._read(detection)
         except DeepfakeAudioError as error:
             outcome = Outcome(detection, self._models.live.identity(), error=error)
             self._record([outcome])
@@ -201,7 +205,7 @@ class Worker:
             self._give_back(detection, counts=not outage)
             self._stopped.wait(_PAUSE_S)
             return True
-        self._decoded.put(_Decoded(detection, audio, time.perf_counter() - began))
+        self._decoded.put(_Decoded(detection, *found, time.perf_counter() - began))
         return True
 
     @contextmanager
@@ -220,7 +224,7 @@ class Worker:
             self._in_hand.pop(detection.id, None)
         claims.release(self._database, [detection], counts=counts)
 
-    def _audio(self, detection: Detection) -> DecodedAudio:
+    def _read(self, detection: Detection) -> Reading:
         if detection.attempts > MAX_ATTEMPTS:
             raise AudioError(
                 f"given up: it was begun {MAX_ATTEMPTS} times and never finished",
@@ -236,7 +240,9 @@ class Worker:
                     name=detection.name,
                     hint="submit it again",
                 ) from error
-            return self._sandbox.decode(path, name=detection.name)
+            return self._sandbox.read(
+                path, name=detection.name, audible_labels=self._audible_labels
+            )
 
     def _score(self) -> bool:
         with self._gathering:
@@ -300,7 +306,10 @@ class Worker:
 def _scored(engine: Engine, group: Sequence[_Decoded]) -> list[Outcome]:
     """Score recordings together; should that fail, one by one, so that one cannot hurt others."""
     identity = engine.identity()
-    heard = [Heard(item.audio, Surface(item.detection.surface), item.decode_s) for item in group]
+    heard = [
+        Heard(item.audio, Surface(item.detection.surface), item.decode_s, item.provenance)
+        for item in group
+    ]
     try:
         reports = engine.reports(heard)
     except Exception as error:

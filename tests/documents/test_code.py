@@ -77,7 +77,7 @@ def _signed() -> dict[str, Any]:
     """What a receiver of a callback has."""
     import time
 
-    from deepfake_audio.server.webhooks import SIGNATURE_HEADER, sign
+    from deepfake_audio.signatures import SIGNATURE_HEADER, sign
 
     signature = sign("s3cret", b"{}", int(time.time()))
     headers = {SIGNATURE_HEADER: signature}

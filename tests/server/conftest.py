@@ -18,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("fastapi")
 
+from deepfake_audio.cli.tools import app
 from deepfake_audio.server import keys
 from deepfake_audio.server.run import listen, make_server
 from deepfake_audio.server.service import Service
@@ -101,10 +103,9 @@ class Postgres:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
-        # Processes die here and machines do not; with fsync a restart may take a minute.
-        options = (
-            f"-p {self.port} -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        )
+        # Nothing here has to survive a power cut, only the end of the process.
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options += " -c fsync=off"
         self._run(_program("pg_ctl"), "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:
@@ -191,6 +192,20 @@ def make_settings(tmp_path: Path, request: pytest.FixtureRequest) -> MakeSetting
         return Settings.load(None, **(defaults | given))
 
     return make
+
+
+def tool(settings: Settings, *words: str) -> Result:
+    """Run ``deepfake-audio`` in this process, on the data of a service."""
+    env = {"DEEPFAKE_AUDIO_DATABASE_URL": settings.database_url}
+    return CliRunner(env=env).invoke(app, [*words, "--data", str(settings.data_dir)])
+
+
+def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
+    """Wait until something holds; fail if it does not come to that."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import soundfile
+from c2pa_files import sign
 from sqlalchemy import update
 
 from deepfake_audio.detector import Detector
+from deepfake_audio.provenance import AigcLabel, write_label
 from deepfake_audio.report import Report
 from deepfake_audio.server import audit, retention
 from deepfake_audio.server.database import Detection, now
@@ -34,6 +37,31 @@ def wait_until_done(client: httpx.Client, detection_id: str) -> dict:
             return found
         time.sleep(0.05)
     raise AssertionError("not done within 30 s")
+
+
+def test_labels_stand_beside_the_score(
+    service: RunningService, samples: Samples, tmp_path: Path
+) -> None:
+    pytest.importorskip("c2pa")
+    client = service.client("submit", "read")
+    path = tmp_path / "labelled.flac"
+    label = AigcLabel("1", content_producer="Voice Maker", produce_id="42")
+    write_label(samples["synthetic_espeak_1"], label, out=path)
+    wav = tmp_path / "signed.wav"
+    soundfile.write(wav, *soundfile.read(samples["synthetic_espeak_1"]))
+    wav.write_bytes(sign(wav.read_bytes(), "audio/wav"))
+
+    bare, labelled, signed = (
+        submit(client, each, Prefer="wait=30").json()["report"]
+        for each in (samples["synthetic_espeak_1"], path, wav)
+    )
+
+    assert bare["provenance"] == {"aigc": None, "c2pa": None, "rhythm_s": None, "read": True}
+    assert labelled["provenance"]["aigc"]["says"] == "is_generated"
+    assert labelled["provenance"]["aigc"]["fields"]["ContentProducer"] == "Voice Maker"
+    assert signed["provenance"]["c2pa"]["says"] == "is_generated"
+    assert signed["provenance"]["c2pa"]["generator"].startswith("Voice Maker")
+    assert bare["llr_synthetic"] == labelled["llr_synthetic"]  # and never part of it
 
 
 def test_the_whole_way_on_each_database(

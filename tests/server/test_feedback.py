@@ -58,6 +58,19 @@ def test_reviewed_recordings_are_a_manifest(
     again = feedback.export(service.database, service.service.store, out, tenant="acme")
     assert again == found
 
+    # Once more, after people have changed their minds: nothing stale is left to learn from.
+    def decide(name: str, decision: str | None) -> None:
+        with service.database.write() as session:
+            session.get_one(Detection, ids[name]).review_decision = decision
+
+    decide("genuine_librivox_1", "synthetic")  # its audio has gone from the store, not from here
+    decide("synthetic_espeak_1", "unsure")
+    (out / "spoof" / "det_0.part").write_bytes(b"half")
+    changed = feedback.export(service.database, service.service.store, out, tenant="acme")
+    assert changed == feedback.Exported(genuine=0, synthetic=1, without_audio=1)
+    files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
+    assert sorted(files) == ["manifest.csv", f"spoof/{ids['genuine_librivox_1']}"]
+
 
 def test_another_tenant_exports_nothing_of_it(service: RunningService, tmp_path: Path) -> None:
     found = feedback.export(

@@ -55,16 +55,20 @@ def test_a_candidate_is_heard_promoted_and_taken_back(
         assert authentic
         assert comparison["reviewed"] == comparison["live_right"] == authentic
         assert comparison["candidate_right"] <= authentic
+        operator = service.client("operator", tenant="operations")
+        assert operator.get("/v1/models").json()["comparison"] == comparison  # of all tenants
+        stranger = service.client("read", tenant="other")
+        assert stranger.get("/v1/models").json()["comparison"]["clips"] == 0
 
         assert service.client("read").post("/v1/models/promote").status_code == 403
-        promoted = service.client("admin").post("/v1/models/promote").json()
+        promoted = service.client("operator").post("/v1/models/promote").json()
         assert promoted["live"]["model"]["name"] == "unittest"
         assert score(service, samples["genuine_librivox_1"])["decided_by"]["model"]["name"] == (
             "unittest"
         )
     with running(settings) as service:  # a restart forgets nothing
         assert service.service.engine.model.name == "unittest"
-        service.client("admin").post("/v1/models/promote").raise_for_status()
+        service.client("operator").post("/v1/models/promote").raise_for_status()
         assert service.service.engine.model.name == "tiny"
         with service.database.read() as session:
             assert audit.verify(session).ok
@@ -75,7 +79,7 @@ def test_a_candidate_is_heard_promoted_and_taken_back(
 def test_another_process_follows_a_promotion(make_settings: MakeSettings) -> None:
     settings = make_settings(candidate_model="unittest")
     with running(settings) as one, running(settings) as other:
-        one.client("admin").post("/v1/models/promote").raise_for_status()
+        one.client("operator").post("/v1/models/promote").raise_for_status()
         other.service.models.refresh()
         assert other.service.engine.model == one.service.engine.model
         assert other.service.engine.model.name == "unittest"
@@ -87,7 +91,7 @@ def test_two_who_promote_at_once_do_not_undo_each_other(
     settings = make_settings(candidate_model="unittest")
     with running(settings) as one, running(settings) as other:
         wanted = one.client("read").get("/v1/models").json()["candidate"]["model"]["sha256"]
-        clients = [service.client("admin") for service in (one, other) for _ in range(4)]
+        clients = [service.client("operator") for service in (one, other) for _ in range(4)]
         with ThreadPoolExecutor(len(clients)) as people:
             answers = list(
                 people.map(
@@ -119,7 +123,7 @@ def test_a_promotion_sees_what_another_process_did(make_settings: MakeSettings) 
 
 def test_without_a_candidate_there_is_nothing_to_promote(service: RunningService) -> None:
     assert service.client("read").get("/v1/models").json()["candidate"] is None
-    answer = service.client("admin").post("/v1/models/promote")
+    answer = service.client("operator").post("/v1/models/promote")
     assert answer.status_code == 409
     assert "candidate_model" in answer.json()["error"]["hint"]
 

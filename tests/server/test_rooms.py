@@ -302,8 +302,8 @@ def test_a_room_closes_by_itself(make_service: MakeService) -> None:
         client.hear("event")
         with rooms.client("read") as http:
             assert http.get("/v1/streams").json()["streams"][0]["status"] == "open"
-            with rooms.client("admin") as admin:
-                assert "deepfake_audio_rooms 1.0" in admin.get("/metrics").text
+            with rooms.client("operator") as operator:
+                assert "deepfake_audio_rooms 1.0" in operator.get("/metrics").text
             client.vanish()
             shown = wait_for(http, started["stream"])
         assert shown["reports"]["0"]["report"]["input"]["duration_s"] == 3

@@ -21,6 +21,9 @@ from hypothesis import strategies as st
 from deepfake_audio.audio import decode
 from deepfake_audio.config import Limits
 from deepfake_audio.errors import AudioError, DeepfakeAudioError, LimitExceededError
+from deepfake_audio.labels import Provenance
+from deepfake_audio.provenance.reading import read_tags
+from deepfake_audio.server import sandbox as sandbox_module
 from deepfake_audio.server.sandbox import Sandbox
 
 LIMITS = Limits(max_duration_s=120, max_samples=4_000_000, max_decode_s=20)
@@ -68,7 +71,7 @@ def test_damage_costs_one_recording(
     path = tmp_path / "damaged"
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     try:
-        samples_found = sandbox.decode(path, name="damaged").samples
+        samples_found = sandbox.read(path, name="damaged").audio.samples
     except AudioError as refused:
         told = refused.name
     else:
@@ -171,6 +174,51 @@ def test_a_decoder_can_write_no_file_and_sees_no_secret(tmp_path: Path) -> None:
             assert b"confidential" not in Path(f"/proc/{child}/environ").read_bytes()
     finally:
         del os.environ["DEEPFAKE_AUDIO_WEBHOOK_SECRET"]
+
+
+def test_labels_are_read_there_too(
+    sandbox: Sandbox, samples: dict[str, Path], tmp_path: Path
+) -> None:
+    path = samples["synthetic_espeak_1"]
+    bare = sandbox.read(path, name="a")
+    np.testing.assert_array_equal(bare.audio.samples, decode(path).samples)
+    assert bare.provenance == read_tags(path)
+    assert bare.provenance.read
+    assert not sandbox.read(_tone(tmp_path), name="b", audible_labels=True).provenance.rhythm_s
+
+
+def test_tags_that_end_the_decoder_do_not_keep_the_sound_from_being_heard(tmp_path: Path) -> None:
+    code = (
+        "import os, deepfake_audio.server._decoder as decoder\n"
+        "decoder.read_tags = lambda *given, **more: os.abort()\n"
+        "decoder.main()"
+    )
+    with Sandbox(1, LIMITS, MEMORY) as sandbox:
+        sandbox._command = [sys.executable, "-c", code, sandbox._command[-1]]
+        found = sandbox.read(_tone(tmp_path), name="a")
+        assert found.audio.samples.size
+        assert found.provenance == Provenance()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {"aigc": None, "c2pa": None, "rhythm_s": float("nan"), "read": True},
+        {"aigc": {"fields": {"a": "x" * 100_000}}, "read": True},
+        {"aigc": {"fields": {"a": "\0"}}, "read": True},
+        {"unknown": 1},
+        {"aigc": object()},
+    ],
+)
+def test_labels_that_no_record_can_hold_are_left_out(said: object) -> None:
+    assert sandbox_module._provenance(said) == Provenance()
+
+
+def test_labels_are_text_that_can_be_sent() -> None:
+    said = {"aigc": {"fields": {"a": "\ud800b"}}, "read": True}
+    found = sandbox_module._provenance(said)
+    assert found.aigc == {"fields": {"a": "?b"}}
 
 
 def _children() -> set[int]:

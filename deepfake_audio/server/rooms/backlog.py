@@ -77,13 +77,14 @@ class Backlog:
         self._waiting.extend(dues)
 
     def next(self) -> list[Due]:
-        """Take those that have waited longest, as many as fill the batches."""
+        """Take those that have waited longest, as many as make whole batches."""
         self._leave_out()
         oldest = self._waiting[0].received_at if self._waiting else None
         self.delay_s = 0.0 if oldest is None else time.monotonic() - oldest
+        enough = _whole_batches(sum(due.rows for due in self._waiting), self._lanes)
         batch: list[Due] = []
         rows = 0
-        while self._waiting and rows < self._lanes * CPU_BATCH_WINDOWS:
+        while self._waiting and (rows + self._waiting[0].rows <= enough or not batch):
             batch.append(self._waiting.popleft())
             rows += batch[-1].rows
         return batch
@@ -136,14 +137,39 @@ class Backlog:
         self._waiting = kept
 
     def _found(self, scorer: Scorer, dues: Sequence[Due]) -> list[Heard]:
-        rows = sum(due.rows for due in dues)
-        lanes = min(self._lanes, max(rows // _LANE_ROWS, 1))
-        size = -(-len(dues) // lanes)
-        parts = [[due.window for due in dues[at : at + size]] for at in range(0, len(dues), size)]
+        parts = _shares(dues, _lanes_for(sum(due.rows for due in dues), self._lanes))
         if len(parts) == 1:
             return _hear_safely(scorer, parts[0])
         heard = self._scorers.map(partial(_hear_safely, scorer), parts)
         return [found for part in heard for found in part]
+
+
+def _lanes_for(rows: int, lanes: int) -> int:
+    return min(lanes, max(rows // _LANE_ROWS, 1))
+
+
+def _whole_batches(rows: int, lanes: int) -> int:
+    """Return how many of so many rows to score now; the rest goes with those that come meanwhile.
+
+    What is no power of two is scored in several batches, of which the smallest cost half as much
+    again for each row.
+    """
+    used = _lanes_for(rows, lanes)
+    each = min(rows // used, CPU_BATCH_WINDOWS)
+    return used * (1 << (each.bit_length() - 1)) if each else 0
+
+
+def _shares(dues: Sequence[Due], lanes: int) -> list[list[Window]]:
+    """Share windows out to lanes, about as many rows to each."""
+    share = sum(due.rows for due in dues) / lanes
+    parts: list[list[Window]] = [[]]
+    rows = 0
+    for due in dues:
+        if rows >= share * len(parts) and parts[-1] and len(parts) < lanes:
+            parts.append([])
+        parts[-1].append(due.window)
+        rows += due.rows
+    return parts
 
 
 def warm_up(scorer: Scorer) -> None:

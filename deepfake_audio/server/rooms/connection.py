@@ -209,9 +209,11 @@ class Connection:
 
     async def _read(self, room: Room) -> None:
         idle_s = self._service.settings.room_idle_s
-        loop = asyncio.get_running_loop()
+        renew_s = idle_s / 50  # not with each of its chunks
+        now = asyncio.get_running_loop().time
+        renewed_at = now()
         try:
-            async with asyncio.timeout(idle_s) as patience:
+            async with asyncio.timeout(idle_s + renew_s) as patience:
                 while True:
                     message = await self._receive()
                     try:
@@ -221,8 +223,11 @@ class Connection:
                     # Nothing more is read for now: the network holds the client back.
                     while self._hub.is_full(room):
                         await asyncio.sleep(TICK_S)
-                    # Who has said the last word waits for the answer.
-                    patience.reschedule(None if self._stopped else loop.time() + idle_s)
+                    if self._stopped:  # who has said the last word waits for the answer
+                        patience.reschedule(None)
+                    elif now() > renewed_at + renew_s:
+                        renewed_at = now()
+                        patience.reschedule(renewed_at + idle_s + renew_s)
         except TimeoutError as error:
             raise RequestError(
                 f"nothing came for {idle_s:g} s", hint="ping while nobody speaks", code="idle"

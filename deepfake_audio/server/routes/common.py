@@ -53,8 +53,8 @@ def principal_of(service: Service, authorization: str) -> Principal:
     )
 
 
-def requires(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
-    """Return a dependency that lets in whoever may do something."""
+def requires(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
+    """Return a dependency that lets in whoever has one of these scopes."""
 
     async def check(request: Request) -> Principal:
         authorization = request.headers.get("authorization", "")
@@ -65,9 +65,12 @@ def requires(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Principal]
             principal = await asyncio.get_running_loop().run_in_executor(
                 service.door, principal_of, service, authorization
             )
-        if not principal.may(scope):
+        if not any(map(principal.may, scopes)):
             raise RequestError(
-                f"this key does not have the scope {scope}", status=403, code="forbidden"
+                f"this key does not have the scope {' or '.join(scopes)}",
+                hint="`deepfake-audio keys create --scope` makes one that does",
+                status=403,
+                code="forbidden",
             )
         return principal
 
@@ -78,6 +81,8 @@ Submitter = Annotated[Principal, Depends(requires(Scope.SUBMIT))]
 Reader = Annotated[Principal, Depends(requires(Scope.READ))]
 Reviewer = Annotated[Principal, Depends(requires(Scope.REVIEW))]
 Admin = Annotated[Principal, Depends(requires(Scope.ADMIN))]
+Operator = Annotated[Principal, Depends(requires(Scope.OPERATOR))]
+ReaderOrOperator = Annotated[Principal, Depends(requires(Scope.READ, Scope.OPERATOR))]
 
 
 def error_response(error: DeepfakeAudioError, status: int = 422) -> JSONResponse:

@@ -11,7 +11,7 @@ from .. import audit, detections
 from ..database import Delivery, Detection, now
 from ..keys import Scope
 from ..rooms import records
-from .common import Admin, Reader, ServiceDep
+from .common import Operator, ReaderOrOperator, ServiceDep
 
 router = APIRouter(tags=["operations"])
 
@@ -31,7 +31,7 @@ def ready(service: ServiceDep) -> dict[str, str]:
 
 
 @router.get("/v1/me")
-def me(service: ServiceDep, principal: Reader) -> dict[str, Any]:
+def me(service: ServiceDep, principal: ReaderOrOperator) -> dict[str, Any]:
     """Say whose key this is, and which model and policy are in force."""
     return {
         "id": principal.id,
@@ -43,7 +43,7 @@ def me(service: ServiceDep, principal: Reader) -> dict[str, Any]:
 
 
 @router.get("/v1/audit/head")
-def audit_head(service: ServiceDep, principal: Admin) -> dict[str, Any]:
+def audit_head(service: ServiceDep, principal: Operator) -> dict[str, Any]:
     """Return the newest link of the audit chain, to be kept somewhere else."""
     with service.database.read() as session:
         head = audit.current_head(session)
@@ -51,7 +51,7 @@ def audit_head(service: ServiceDep, principal: Admin) -> dict[str, Any]:
 
 
 @router.get("/metrics")
-def metrics(service: ServiceDep, principal: Admin) -> Response:
+def metrics(service: ServiceDep, principal: Operator) -> Response:
     """Return counts for Prometheus, read from the record and so the same on every worker."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 

@@ -1,0 +1,151 @@
+"""The Python client against the real service."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deepfake_audio import client as client_module
+from deepfake_audio.client import Client, ServiceError, verify
+from deepfake_audio.report import Verdict
+from deepfake_audio.signatures import sign
+
+from .conftest import MakeSettings, RunningService, free_port, running
+
+Samples = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    from deepfake_audio.server.settings import Settings
+
+    folder = tmp_path_factory.mktemp("client")
+    settings = Settings.load(None, data_dir=folder / "data", port=0, model="tiny", device="cpu")
+    with running(settings) as found:
+        yield found
+
+
+def test_a_recording_in_and_a_report_out(service: RunningService, samples: Samples) -> None:
+    path = samples["genuine_librivox_1"]
+    with Client(service.url, service.key("submit", "read")) as client:
+        found = client.submit(path, wait_s=30, surface="message", metadata={"call": 7})
+        assert found.finished
+        assert found.status == "done"
+        assert found.report is not None
+        assert found.report.verdict in Verdict
+        assert found.report.input.name == path.name
+        assert found.fields["metadata"] == {"call": 7}
+        assert found.fields["surface"] == "message"
+        assert client.get(found.id) == found
+        gone = client.delete_audio(found.id)
+        assert not gone.fields["audio"]["available"]
+
+
+def test_the_same_key_is_the_same_detection(service: RunningService, samples: Samples) -> None:
+    content = samples["genuine_librivox_1"].read_bytes()
+    with Client(service.url, service.key("submit", "read", tenant="twice")) as client:
+        first = client.submit(content, name="a.flac", idempotency_key="once")
+        assert client.submit(content, idempotency_key="once").id == first.id
+        assert client.submit(content).id != first.id
+        with pytest.raises(ServiceError, match="another recording") as refused:
+            client.submit(content + b"x", idempotency_key="once")
+        assert (refused.value.status, refused.value.code) == (422, "idempotency_conflict")
+        assert client.wait(first.id).fields["name"] == "a.flac"
+
+
+def test_pages_are_read_to_the_end(service: RunningService) -> None:
+    with Client(service.url, service.key("submit", "read", tenant="pages")) as client:
+        made = [client.submit(b"no audio at all", wait_s=30) for _ in range(5)]
+        assert {one.status for one in made} == {"failed"}
+        assert made[0].error is not None
+        assert made[0].error["code"] == "unsupported_format"
+        assert made[0].report is None
+        found = list(client.list(status="failed", limit=2))
+        assert [one.id for one in found] == sorted((one.id for one in made), reverse=True)
+        assert list(client.list(status="done")) == []
+
+
+def test_refusals_say_what_is_wrong(service: RunningService, tmp_path: Path) -> None:
+    with Client(service.url, "dfa_wrong") as client:
+        with pytest.raises(ServiceError, match="no valid API key") as refused:
+            client.submit(b"x")
+        assert refused.value.status == 401
+        assert "keys create" in str(refused.value)
+        with pytest.raises(FileNotFoundError):
+            client.submit(tmp_path / "nowhere.wav")
+    with Client(service.url, service.key("read")) as client:
+        for strange in ("det_0", "../../metrics", "a/b?c#d"):
+            with pytest.raises(ServiceError) as refused:
+                client.get(strange)
+            assert refused.value.status == 404
+    with (
+        Client(f"http://127.0.0.1:{free_port()}", patience_s=0) as client,
+        pytest.raises(ServiceError, match="no answer"),
+    ):
+        client.get("det_0")
+
+
+def test_waiting_has_an_end(
+    make_settings: MakeSettings, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "POLL_S", 0.02)
+    with running(make_settings()) as service:
+        service.service.worker.stop()
+        with Client(service.url, service.key("submit", "read")) as client:
+            found = client.submit(samples["genuine_librivox_1"])
+            with pytest.raises(TimeoutError, match="queued after"):
+                client.wait(found.id, within_s=0.1)
+        service.service.worker.stop = lambda: None
+
+
+def test_a_full_service_and_one_that_is_away_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
+    monkeypatch.setattr(client_module, "time", clock)
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.headers["Idempotency-Key"])
+            if len(asked) == 1:
+                self.connection.shutdown(socket.SHUT_RDWR)  # without an answer
+                return
+            body, status = (b"<html>", 503) if len(asked) == 2 else (json.dumps(DONE).encode(), 202)
+            self.send_response(status)
+            self.send_header("Retry-After", "3")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with Client(f"http://127.0.0.1:{server.server_port}") as client:
+        assert client.submit(b"sound").id == "det_1"
+    server.shutdown()
+    server.server_close()
+    assert len(asked) == 3
+    assert len(set(asked)) == 1  # under one key: none of it is scored twice
+    assert pauses == [1.0, 3.0]
+
+
+DONE = {"id": "det_1", "status": "queued", "action": None, "report": None, "error": None}
+
+
+def test_receivers_check_callbacks_with_it() -> None:
+    header = sign("secret", b"{}", 1_000)
+    assert verify("secret", b"{}", header, now_s=1_100)
+    assert not verify("secret", b"{ }", header, now_s=1_100)

@@ -1,0 +1,43 @@
+"""What the commands and the service set for their process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAPS = """
+import ctypes, threading
+from deepfake_audio import _process
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+if {shared}:
+    _process.share_one_heap()
+barrier = threading.Barrier(4)
+def work():
+    barrier.wait()  # all at once: a thread that is alone takes the heap of one that has ended
+    libc.malloc(1000)
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, out)
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
+def test_one_heap_serves_all_threads() -> None:
+    def heaps(shared: bool) -> int:
+        code = HEAPS.format(shared=shared)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        if "malloc_info" in done.stderr:
+            pytest.skip("no glibc")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.count("<heap nr=")
+
+    assert heaps(shared=False) > 1
+    assert heaps(shared=True) == 1
