@@ -63,6 +63,12 @@ Typeface = Callable[[str], str]
 """The name of the typeface that shows a character."""
 
 SONG = "STSong-Light"
+FONT = (
+    "on Debian and Ubuntu `apt-get install fonts-wqy-zenhei` brings one, "
+    'pdf_font = "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc"'
+)
+"""How to come by a typeface that can be embedded: those of Noto and Source Han cannot."""
+
 _EMBEDDED = "Embedded"
 _MARGIN = 17 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
@@ -133,7 +139,7 @@ def _register(font: Path | None) -> Typeface:
         raise ConfigError(
             f"is no TrueType file that can be embedded ({error})",
             name="pdf_font",
-            hint="give a .ttf or .ttc with TrueType outlines and Chinese characters",
+            hint=f"give a .ttf or .ttc with TrueType outlines and Chinese characters: {FONT}",
         ) from error
     pdfmetrics.registerFont(embedded)
     shown = embedded.face.charToGlyph

@@ -75,7 +75,7 @@ def _findings(found: Material, texts: Texts) -> tuple[Block, ...]:
         return (Paragraph(texts.words("text.findings_none", "good")),)
     names = ("number", "finding", "severity", "measured", "evidence", "suggestion", "owner", "due")
     header = tuple(texts[f"column.{name}"] for name in names)
-    table = Table(header, tuple(rows), (3, 12, 6, 10, 10, 17, 8, 7))
+    table = Table(header, tuple(rows), (3, 13, 7, 10, 10, 16, 8, 7))
     return Paragraph(texts.words("text.findings")), table
 
 
@@ -123,7 +123,7 @@ def _log(found: Material, texts: Texts) -> tuple[Block, ...]:
         return (Paragraph(texts.words("text.log_none")),)
     names = ("number", "finding", "state", "recorded", "date", "measured", "target", "threshold")
     header = tuple(texts[f"column.{name}"] for name in (*names, "evidence"))
-    table = Table(header, tuple(rows), (4, 12, 6, 8, 8, 8, 5, 6, 11))
+    table = Table(header, tuple(rows), (4, 12, 5, 8, 8, 9, 5, 6, 11))
     return Paragraph(texts.words("text.log")), table
 
 

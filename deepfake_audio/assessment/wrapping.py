@@ -45,7 +45,7 @@ def _ends(units: Sequence[Any], widths: Sequence[float]) -> Iterator[int]:
     used = 0.0
     while at < len(units):
         used += units[at].width
-        if used > _at(widths, number) + _FUZZ and at > start and not units[at].isspace():
+        if used > _at(widths, number) + _FUZZ and at > start and units[at] != " ":
             places = range(at, start, -1)
             # A word that is wider than a line is broken where the line is full.
             end = next((place for place in places if may_break(units, place)), at)
@@ -61,9 +61,9 @@ def _ends(units: Sequence[Any], widths: Sequence[float]) -> Iterator[int]:
 def may_break(text: Sequence[str], place: int) -> bool:
     """Tell whether a line may end before a character."""
     before, after = str(text[place - 1]), str(text[place])
-    if after.isspace():
+    if after == " ":
         return False  # it hangs over the end of the line, where nobody sees it
-    if before.isspace():
+    if before == " ":
         return True
     if not (_is_wide(before) or _is_wide(after)):
         return False

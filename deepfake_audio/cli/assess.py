@@ -33,6 +33,7 @@ def assess(
     """
     with errors_end_the_command():
         from ..assessment import assess as write
+        from ..assessment.pdf import FONT
 
         done = write(config, out)
         for path in done.files:
@@ -46,7 +47,7 @@ def assess(
             if done.names_a_typeface:
                 say(
                     "report.zh.pdf names the typeface STSong-Light and does not hold it: a reader "
-                    "without a Chinese typeface shows boxes; pdf_font embeds one"
+                    "without a Chinese typeface shows gaps or boxes; pdf_font embeds one: " + FONT
                 )
         if fail_on is FailOn.FINDINGS and done.open_findings:
             raise typer.Exit(EXIT_HIT)
