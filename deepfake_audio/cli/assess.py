@@ -40,9 +40,11 @@ def assess(
             typer.echo(str(path))
         if not quiet:
             counts = done.material.findings["summary"]
+            held = done.material.read(done.material.cells.ref / "summary")
             say(
-                f"{counts['open']} open findings ({counts['high']} high), {counts['closed']} "
-                f"closed; {len(done.material.gaps)} pieces of evidence are missing"
+                f"{held['judged']} measured cells held against targets, {held['few']} of too few "
+                f"recordings to judge; {counts['open']} open findings ({counts['high']} high), "
+                f"{counts['closed']} closed; {len(done.material.gaps)} pieces of evidence are missing"
             )
             if done.names_a_typeface:
                 say(
