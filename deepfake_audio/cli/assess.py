@@ -44,7 +44,7 @@ def assess(
             say(
                 f"{held['judged']} measured cells held against targets, {held['few']} of too few "
                 f"recordings to judge; {counts['open']} open findings ({counts['high']} high), "
-                f"{counts['closed']} closed; {len(done.material.gaps)} pieces of evidence are missing"
+                f"{counts['closed']} closed; {held['missing']} pieces of evidence are missing"
             )
             if done.names_a_typeface:
                 say(
