@@ -75,7 +75,7 @@ def _findings(found: Material, texts: Texts) -> tuple[Block, ...]:
         return (Paragraph(texts.words("text.findings_none", "good")),)
     names = ("number", "finding", "severity", "measured", "evidence", "suggestion", "owner", "due")
     header = tuple(texts[f"column.{name}"] for name in names)
-    table = Table(header, tuple(rows), (3, 13, 7, 10, 10, 16, 8, 7))
+    table = Table(header, tuple(rows), (4, 13, 7, 10, 10, 15, 8, 7))
     return Paragraph(texts.words("text.findings")), table
 
 
