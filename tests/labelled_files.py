@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -91,6 +93,25 @@ def read_with_ffmpeg(path: Path) -> str | None:
     with av.open(str(path)) as container:
         found = {**container.metadata, **container.streams.audio[0].metadata}
     return found.get("AIGC")
+
+
+def read_with_ffprobe(path: Path) -> str | None:
+    """Return the label as the program ffprobe prints it; it knows none in WAV."""
+    entries = ("-show_entries", "format_tags:stream_tags", "-of", "json")
+    said = json.loads(_run("ffprobe", *entries, str(path)))
+    tags = [said.get("format", {}), *said.get("streams", ())]
+    found = {name: text for each in tags for name, text in each.get("tags", {}).items()}
+    return found.get("AIGC")
+
+
+def stream_hashes(path: Path) -> str:
+    """Return the hash of each encoded stream, as the program ffmpeg takes them out."""
+    return _run("ffmpeg", "-i", str(path), "-map", "0", "-c", "copy", "-f", "streamhash", "-")
+
+
+def _run(program: str, *arguments: str) -> str:
+    command = [program, "-v", "error", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def packets(path: Path) -> list[tuple[int | None, bytes]]:

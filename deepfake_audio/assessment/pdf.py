@@ -52,6 +52,8 @@ try:
     )
     from reportlab.platypus import Paragraph as PdfParagraph
     from reportlab.platypus import Table as PdfTable
+
+    from .wrapping import ChineseParagraph
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         f"a PDF is written with {error.name}", hint='pip install "deepfake-audio[assessment]"'
@@ -61,6 +63,12 @@ Typeface = Callable[[str], str]
 """The name of the typeface that shows a character."""
 
 SONG = "STSong-Light"
+FONT = (
+    "on Debian and Ubuntu `apt-get install fonts-wqy-zenhei` brings one, "
+    'pdf_font = "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc"'
+)
+"""How to come by a typeface that can be embedded: those of Noto and Source Han cannot."""
+
 _EMBEDDED = "Embedded"
 _MARGIN = 17 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
@@ -131,7 +139,7 @@ def _register(font: Path | None) -> Typeface:
         raise ConfigError(
             f"is no TrueType file that can be embedded ({error})",
             name="pdf_font",
-            hint="give a .ttf or .ttc with TrueType outlines and Chinese characters",
+            hint=f"give a .ttf or .ttc with TrueType outlines and Chinese characters: {FONT}",
         ) from error
     pdfmetrics.registerFont(embedded)
     shown = embedded.face.charToGlyph
@@ -169,9 +177,9 @@ class _Setter:
             yield from self._section(inner, outline, depth + 1)
 
     def _set(self, markup: str, name: str, size: float, colour: str = _INK, **how: Any) -> Flowable:
-        # Chinese is broken between any two characters; a date or a number is not.
-        style = self._style(name, size, colour, cjk=bool(_CJK.search(markup)), **how)
-        return PdfParagraph(markup, style)
+        cjk = bool(_CJK.search(markup))
+        style = self._style(name, size, colour, cjk=cjk, **how)
+        return (ChineseParagraph if cjk else PdfParagraph)(markup, style)
 
     def _style(
         self,
@@ -184,9 +192,10 @@ class _Setter:
         space_before: float = 0,
         space_after: float = 0,
     ) -> ParagraphStyle:
+        # Chinese has no bold face here: beside it, bold figures and names would stand out.
         return ParagraphStyle(
             name,
-            fontName="Helvetica-Bold" if bold else "Helvetica",
+            fontName="Helvetica-Bold" if bold and not self._chinese else "Helvetica",
             fontSize=size,
             leading=size * (1.5 if self._chinese else 1.32),
             textColor=colors.HexColor(colour),
@@ -208,7 +217,7 @@ class _Setter:
         if block.caption:
             yield CondPageBreak(_CAPTION_NEEDS)
             yield self._set(
-                self._line(block.caption), "caption", 9, bold=True,
+                self._line(block.caption), "caption", 9, _HEAD, bold=True,
                 space_before=2.5 * mm, space_after=0.5 * mm,
             )  # fmt: skip
         # Above the table: below it, the line would stand alone at the top of a page now and then.
@@ -223,7 +232,7 @@ class _Setter:
         picture = _picture(draw(chart, _WIDTH), self._typeface)
         yield CondPageBreak(picture.height + _CHART_NEEDS)
         yield self._set(
-            self._line(chart.caption), "caption", 9, bold=True,
+            self._line(chart.caption), "caption", 9, _HEAD, bold=True,
             space_before=2.5 * mm, space_after=0.5 * mm,
         )  # fmt: skip
         yield self._set(self._sources(chart), "sources", 6.8, _QUIET, space_after=mm)

@@ -75,7 +75,7 @@ def rates_table(found: Material, axis: str, texts: Texts) -> Table | None:
         texts["column.state"], texts["column.n_synthetic"], texts["column.synthetic"],
         texts["column.state"],
     )  # fmt: skip
-    return Table(header, tuple(rows), (9, 5, 12, 7, 6, 12, 7), texts.words(f"by.{axis}"))
+    return Table(header, tuple(rows), (11, 5, 12, 8, 6, 13, 8), texts.words(f"by.{axis}"))
 
 
 def rate_cells(found: Material, judged: Judged, texts: Texts) -> list[Line]:

@@ -75,7 +75,7 @@ def _findings(found: Material, texts: Texts) -> tuple[Block, ...]:
         return (Paragraph(texts.words("text.findings_none", "good")),)
     names = ("number", "finding", "severity", "measured", "evidence", "suggestion", "owner", "due")
     header = tuple(texts[f"column.{name}"] for name in names)
-    table = Table(header, tuple(rows), (2, 5, 4, 5, 6, 6, 4, 4))
+    table = Table(header, tuple(rows), (4, 13, 7, 10, 10, 15, 8, 7))
     return Paragraph(texts.words("text.findings")), table
 
 
@@ -123,7 +123,7 @@ def _log(found: Material, texts: Texts) -> tuple[Block, ...]:
         return (Paragraph(texts.words("text.log_none")),)
     names = ("number", "finding", "state", "recorded", "date", "measured", "target", "threshold")
     header = tuple(texts[f"column.{name}"] for name in (*names, "evidence"))
-    table = Table(header, tuple(rows), (2, 5, 3, 4, 4, 4, 3, 3, 5))
+    table = Table(header, tuple(rows), (4, 12, 5, 8, 8, 9, 5, 6, 11))
     return Paragraph(texts.words("text.log")), table
 
 

@@ -49,7 +49,9 @@ def run(choice: Run, model: ModelChoice, evidence: Evidence) -> Measured:
     if not choice.conditions:
         return Measured(scores)
     named = [word for name in choice.conditions for word in ("--condition", name)]
-    command = _command(["robustness", *options, *named], ROBUSTNESS, evidence)
+    # Scores are counted at the threshold in force; what is counted there has to be told of it.
+    own = [] if model.threshold is None else ["--threshold", repr(model.threshold)]
+    command = _command(["robustness", *options, *own, *named], ROBUSTNESS, evidence)
     return Measured(scores, evidence.made(evidence.out / ROBUSTNESS, command))
 
 

@@ -33,20 +33,23 @@ def assess(
     """
     with errors_end_the_command():
         from ..assessment import assess as write
+        from ..assessment.pdf import FONT
 
         done = write(config, out)
         for path in done.files:
             typer.echo(str(path))
         if not quiet:
             counts = done.material.findings["summary"]
+            held = done.material.read(done.material.cells.ref / "summary")
             say(
-                f"{counts['open']} open findings ({counts['high']} high), {counts['closed']} "
-                f"closed; {len(done.material.gaps)} pieces of evidence are missing"
+                f"{held['judged']} measured cells held against targets, {held['few']} of too few "
+                f"recordings to judge; {counts['open']} open findings ({counts['high']} high), "
+                f"{counts['closed']} closed; {held['missing']} pieces of evidence are missing"
             )
             if done.names_a_typeface:
                 say(
                     "report.zh.pdf names the typeface STSong-Light and does not hold it: a reader "
-                    "without a Chinese typeface shows boxes; pdf_font embeds one"
+                    "without a Chinese typeface shows gaps or boxes; pdf_font embeds one: " + FONT
                 )
         if fail_on is FailOn.FINDINGS and done.open_findings:
             raise typer.Exit(EXIT_HIT)

@@ -57,6 +57,14 @@ def drill(
             "samples if none, which are too few for a figure.",
         ),
     ] = None,
+    synthetic: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR|MANIFEST",
+            help="Fakes that you know of, of a new generator for instance: a folder of files, "
+            "whose name is taken for the system's, or labelled clips; repeatable.",
+        ),
+    ] = None,
     engine: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,6 +140,7 @@ def drill(
         plan = drilling.Plan(
             seed=given["seed"],
             genuine=genuine,
+            fakes=synthetic or (),
             engines=engines,
             vocoders={Path(name).stem: find_vocoder(name) for name in vocoder or _VOCODERS},
             conditions=conditions.expand(condition) if condition else drilling.CONDITIONS,
@@ -165,7 +174,11 @@ def drill(
         if not quiet:
             for each in protocol["skipped"]:
                 say(f"skipped: {each['what']}: {each['why']}")
-            say(f"seed {given['seed']}, {len(heard)} recordings, {protocol['about']['model']}")
+            unscored = protocol["counts"]["without_score"]
+            say(
+                f"seed {given['seed']}, {len(heard)} recordings, {unscored} of them without a "
+                f"score, {protocol['about']['model']}"
+            )
         typer.echo(out / drilling.PROTOCOL)
 
 

@@ -110,6 +110,10 @@ def robustness(
     noise: NoiseOption = None,
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="On p_synthetic, instead of the policy's."),
+    ] = None,
     device: DeviceOption = DeviceName.AUTO,
     limit: LimitOption = None,
     out: Annotated[
@@ -137,7 +141,11 @@ def robustness(
             check_format(plot)
         clips = load_clips(data, split, limit)
         detector = Detector.load(
-            model, device=device, policy=policy.value, workers=one_thread_each(device)
+            model,
+            device=device,
+            policy=policy.value,
+            threshold=threshold,
+            workers=one_thread_each(device),
         )
         suite = run_suite(
             detector, clips, condition or CONDITIONS, noise=noise, splices=splices, quiet=quiet

@@ -1,8 +1,9 @@
 """A red-team set: made anew for each drill from a seed, of what is installed on this machine.
 
-Genuine recordings, speech of the engines, copies of the genuine ones by vocoders, and genuine ones
-with a synthetic stretch, each as made; and some of both classes through codecs, noise, a
-loudspeaker in a room, narrow bands and lost packets. All files have names of our own.
+Genuine recordings, speech of the engines, fakes that the user knows of, copies of the genuine ones
+by vocoders, and genuine ones with a synthetic stretch, each as made; and some of both classes
+through codecs, noise, a loudspeaker in a room, narrow bands and lost packets. All files have names
+of our own.
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ from ..augment.codecs import CODECS, available_codecs
 from ..augment.conditions import condition
 from ..augment.sets import COLUMNS, MANIFEST, save_flac, save_table, slug
 from ..augment.vocoders import Vocoder, copy_of
-from ..benchmarking import bundled_speech
 from ..config import SAMPLE_RATE_HZ
-from ..datasets import load_manifest
 from ..datasets.cache import to_int16
-from ..datasets.clip import AUDIO_SUFFIXES, Clip, Label
-from ..datasets.manifest import iter_audio
+from ..datasets.clip import Clip, Label
 from ..errors import AudioError, ConfigError, DatasetError, DeepfakeAudioError, MissingExtraError
 from ..evaluation.splices import MIN_HOST_S, STRETCH_S, splice
+from . import given
 from .engines import Engine, EngineError, Skipped
+from .given import OWN
 from .sentences import text_in
 
 CLIPS = 24
@@ -53,7 +53,6 @@ SPLICE = "splice"
 CLIPS_FOLDER = "clips"
 
 _NOISES = ("noise", "music", "babble")
-_LONGEST_S = 10.0  # of a genuine recording: the whole of a long one would cost and tell no more
 _TRIES = 3  # an engine that fails so often in a row is left alone
 _ADDED = ("codec", "noise", "surface", "duration_s")
 MANIFEST_COLUMNS = (*COLUMNS, *_ADDED)
@@ -106,6 +105,8 @@ class Plan:
         Everything that is random comes from it.
     genuine : path or None
         Manifest, data set or folder of genuine recordings; the bundled ones if None.
+    fakes : sequence of path
+        Manifests, data sets or folders of fakes that the user knows of.
     engines : sequence of Engine
     vocoders : mapping of str to callable
     conditions : sequence of str
@@ -118,6 +119,7 @@ class Plan:
 
     seed: int
     genuine: Path | None = None
+    fakes: Sequence[Path] = ()
     engines: Sequence[Engine] = ()
     vocoders: Mapping[str, Vocoder] = field(default_factory=dict)
     conditions: Sequence[str] = CONDITIONS
@@ -137,12 +139,15 @@ class RedTeamSet:
     commands : list of dict
         Of each recording of an engine its ``id``, ``command`` and ``text``.
     skipped : list of Skipped
+    own_systems : tuple of str
+        Those of the fakes that the user knows of.
     """
 
     folder: Path
     recordings: list[Recording]
     commands: list[dict[str, object]]
     skipped: list[Skipped]
+    own_systems: tuple[str, ...] = ()
 
 
 def make_set(
@@ -163,7 +168,7 @@ def make_set(
     ConfigError
         If the folder holds something, or cannot be written, or a condition is unknown.
     DatasetError
-        If there is no genuine recording.
+        If there is no genuine recording, or no fake where some were named.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +191,11 @@ class _Maker:
 
     def make(self) -> RedTeamSet:
         conditions = list(self._conditions())  # a wrong name ends the drill before it begins
+        own = self._own_fakes()
         self._take_genuine()
+        for system, clips in own.items():
+            self._on_progress(system)
+            self._take_fakes(system, clips)
         for engine in self._plan.engines:
             self._on_progress(engine.name)
             self._speak(engine)
@@ -212,7 +221,7 @@ class _Maker:
             for each in recordings
         )
         save_table(self._folder / MANIFEST, MANIFEST_COLUMNS, rows)
-        return RedTeamSet(self._folder, recordings, self._commands, self._skipped)
+        return RedTeamSet(self._folder, recordings, self._commands, self._skipped, tuple(own))
 
     def _rng(self, *names: str | int) -> np.random.Generator:
         """Return a generator of something's own: what else is installed changes nothing in it."""
@@ -230,11 +239,35 @@ class _Maker:
         self._made.append(replace(made, clip=clip, duration_s=duration_s))
 
     def _take_genuine(self) -> None:
-        clips = list(_genuine(self._plan.genuine))
-        order = self._rng("genuine").permutation(len(clips))[: 2 * self._plan.clips]
-        unreadable = 0
-        for clip, source in _audio([clips[i] for i in order]):
-            number = len(self._made)
+        for number, (clip, samples) in enumerate(
+            self._excerpts(list(given.genuine(self._plan.genuine)), "genuine", "genuine recordings")
+        ):
+            about = replace(given.nameless(clip, f"genuine-{number:03}"), system="", family="")
+            self._add(samples, Recording(about))
+        if not self._made:
+            raise DatasetError(
+                "no genuine recording could be read", name=str(self._plan.genuine or "samples"),
+                hint="give a folder of genuine speech with --genuine",
+            )  # fmt: skip
+
+    def _own_fakes(self) -> dict[str, list[Clip]]:
+        taken = {*(engine.name for engine in self._plan.engines), *self._plan.vocoders}
+        return given.fakes_by_system(self._plan.fakes, taken)
+
+    def _take_fakes(self, system: str, clips: list[Clip]) -> None:
+        for clip, samples in self._excerpts(clips, f"{OWN} {system}", system):
+            number = sum(each.clip.id.startswith(f"{OWN}-") for each in self._made)
+            about = given.nameless(clip, f"{OWN}-{number:03}")
+            about = replace(about, system=system, family=clip.family or OWN)
+            self._add(samples, Recording(about))
+
+    def _excerpts(
+        self, clips: list[Clip], seed: str, name: str
+    ) -> Iterator[tuple[Clip, np.ndarray]]:
+        """Yield some clips of the user's, drawn anew, and what is heard of each."""
+        order = self._rng(seed).permutation(len(clips))[: 2 * self._plan.clips]
+        number = unreadable = 0
+        for clip, source in given.audio([clips[i] for i in order]):
             if number == self._plan.clips:
                 break
             try:
@@ -242,20 +275,10 @@ class _Maker:
             except AudioError:
                 unreadable += 1
                 continue
-            rng = self._rng("genuine", number)
-            excerpt = _excerpt(samples, round(_LONGEST_S * SAMPLE_RATE_HZ), rng)
-            about = replace(
-                clip, id=f"genuine-{number:03}", row=None, system="", family="", split="",
-                channel="", source="", speaker="", sentence="",
-            )  # fmt: skip
-            self._add(excerpt, Recording(about))
-        if not self._made:
-            raise DatasetError(
-                "no genuine recording could be read", name=str(self._plan.genuine or "samples"),
-                hint="give a folder of genuine speech with --genuine",
-            )  # fmt: skip
+            yield clip, given.excerpt(samples, self._rng(seed, number))
+            number += 1
         if unreadable:
-            self._skipped.append(Skipped("genuine recordings", f"{unreadable} cannot be read"))
+            self._skipped.append(Skipped(name, f"{unreadable} cannot be read"))
 
     def _speak(self, engine: Engine) -> None:
         failed = 0
@@ -339,30 +362,6 @@ class _Maker:
             about = replace(original, id=f"{original.id}+{slug(name)}", channel=_other(name))
             codec, noise = _codec(name), _noise(name)
             self._add(changed, Recording(about, original.id, name, codec, noise), keep=False)
-
-
-def _genuine(path: Path | None) -> Iterator[Clip]:
-    """Yield the genuine recordings that there are; a folder of files is taken at its word."""
-    if path is None:
-        for file in sorted(bundled_speech().glob("genuine_*.flac")):
-            yield Clip(file.name, "bonafide", file)
-        return
-    if path.is_dir():
-        files = [each for each in sorted(path.iterdir()) if each.suffix.lower() in AUDIO_SUFFIXES]
-        if files:
-            yield from (Clip(file.name, "bonafide", file) for file in files)
-            return
-    yield from (clip for clip in load_manifest([path]) if not clip.is_synthetic)
-
-
-def _audio(clips: Sequence[Clip]) -> Iterator[tuple[Clip, Path | bytes]]:
-    for index, source in iter_audio(clips):
-        yield clips[index], source
-
-
-def _excerpt(samples: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
-    start = int(rng.integers(max(len(samples) - longest, 0) + 1))
-    return samples[start : start + longest]
 
 
 def _synthetic(name: str, system: str, family: str) -> Clip:

@@ -17,6 +17,7 @@ from ..evaluation.table import ScoreTable, score_table_from_reports
 from ..report import Report
 from .asking import Answer
 from .engines import Skipped
+from .given import OWN
 from .making import AS_MADE, SPLICE, Plan, Recording, RedTeamSet
 
 SCHEMA = "deepfake_audio.drill/1"
@@ -253,14 +254,19 @@ def _totals(made: RedTeamSet, heard: Sequence[Heard]) -> dict[str, int]:
 def _tools(made: RedTeamSet, plan: Plan) -> list[dict[str, Any]]:
     engines = [(each.name, each.version, "tts") for each in plan.engines]
     vocoders = [(name, __version__, "vocoder") for name in plan.vocoders]
+    own = [(name, "", OWN) for name in made.own_systems]
     return [
         {"name": name, "version": version, "kind": kind, "recordings": _number(made, name)}
-        for name, version, kind in (*engines, *vocoders)
+        for name, version, kind in (*engines, *vocoders, *own)
     ]
 
 
 def _number(made: RedTeamSet, system: str) -> int:
-    return sum(each.clip.system == system and each.version == AS_MADE for each in made.recordings)
+    """Count what a system made: a splice names whose stretch it holds, and is none of these."""
+    return sum(
+        each.clip.system == system and each.version == AS_MADE and each.clip.family != SPLICE
+        for each in made.recordings
+    )
 
 
 def _files(made: RedTeamSet) -> dict[str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ import pytest
 from deepfake_audio.assessment import assess
 from deepfake_audio.assessment.assessing import SCHEMA
 from deepfake_audio.assessment.config import LANGUAGES, TEMPLATES
-from deepfake_audio.assessment.document import Absent, Given, Number, Words, inlines
+from deepfake_audio.assessment.document import (
+    Absent,
+    Given,
+    Number,
+    Words,
+    inlines,
+    to_dict,
+)
 from deepfake_audio.assessment.texts import catalogue
 
 from . import demo
@@ -89,6 +97,23 @@ def test_words_hold_no_numbers_but_those_of_the_catalogue(written: Any) -> None:
         for inline in inlines(document):
             if isinstance(inline, Words | Absent):
                 assert inline.text in ours, inline
+
+
+@pytest.mark.parametrize("form", ["md", "html", "pdf"])
+def test_forms_show_the_numbers_of_the_document_and_no_others(written: Any, form: str) -> None:
+    """Shares have one decimal, which neither the catalogue nor the axes of charts have."""
+    for language, document in written.result.documents.items():
+        path = written.out / f"report.{language}.{form}"
+        if form == "pdf":
+            text = "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+        else:
+            text = unescape(path.read_text(encoding="utf-8"))
+        shown = {" ".join(found.split()) for found in re.findall(r"[\d.,]*\d\.\d\s%", text)}
+        tables = nodes([to_dict(document.facts), to_dict(document.sections)], "table", "paragraph")
+        written_out = [node for table in tables for node in nodes(table, "number")]
+        assert {node["text"] for node in written_out if node["form"] == "percent"} <= shown
+        assert all(node["text"] in text for node in written_out if node["form"] == "plain")
+        assert shown <= {each.text for each in inlines(document) if isinstance(each, Number)}
 
 
 def test_cells_say_what_the_evidence_says(written: Any) -> None:

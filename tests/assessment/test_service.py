@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from deepfake_audio.assessment import assess
-from deepfake_audio.cli.tools import app
 from deepfake_audio.errors import ConfigError, MissingExtraError
 
 from . import demo
@@ -39,28 +37,6 @@ def deployment(service_folder: Path, tmp_path: Path) -> Path:
     shutil.copytree(service_folder, folder)
     (folder / "assessment.toml").write_text(TOML)
     return folder
-
-
-def test_one_command_from_the_data_of_a_service(deployment: Path) -> None:
-    """All of it together: a service, an evaluation, a weakness that opens and closes."""
-    service = TOML[TOML.index("[service]") : TOML.index("[targets]")]
-    config = demo.write(deployment, config=demo.CONFIG + service, model="tiny")
-    out = deployment / "out"
-    command = ["assess", "--config", str(config), "--out", str(out), "--fail-on", "findings"]
-
-    def finding() -> dict[str, Any]:
-        findings = demo.read(out / "report.json")["rectification"]["findings"]
-        return next(each for each in findings if each["key"] == f"miss/codec/{demo.WEAK}")
-
-    assert CliRunner().invoke(app, command).exit_code == 1
-    assert {path.suffix for path in out.glob("report.*")} == {".html", ".pdf", ".md", ".json"}
-    assert finding()["state"] == "open"
-    assert check_every_number(out) > 1000
-    demo.write_robustness(deployment / "robustness.json", weak=0.1, model="tiny")
-    demo.make_later(deployment / "robustness.json", 60)
-    CliRunner().invoke(app, command)
-    assert finding()["state"] == "closed"
-    assert check_every_number(out) > 1000
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -155,6 +155,55 @@ def test_the_threshold_decides_what_is_found(genuine: Path, tmp_path: Path) -> N
     assert (found[1.0]["synthetic"], found[1.0]["found"]) == (1, 0)
 
 
+def test_fakes_that_the_user_knows_of(genuine: Path, tmp_path: Path) -> None:
+    """A folder is a system, labelled clips say theirs; they stand beside what is made here."""
+    folder, corpus = tmp_path / "New Voice", tmp_path / "corpus"
+    for index, (name, system, label, family) in enumerate(
+        [
+            ("a name <1>.wav", None, None, None),
+            ("a name <2>.wav", None, None, None),
+            ("b.wav", "lpc", "spoof", "tts"),
+            ("c.wav", "", "spoof", ""),
+            ("d.wav", "encodec", "spoof", "codec"),
+            ("e.wav", "", "bonafide", ""),
+        ]
+    ):
+        path = (corpus if label else folder) / name
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, make_speech(3.0, 40 + index), 16_000)
+        if label:
+            with (corpus / "manifest.csv").open("a") as file:
+                file.write("" if file.tell() else "path,label,system,family\n")
+                file.write(f"{name},{label},{system},{family}\n")
+    (folder / "broken.wav").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    run(
+        "--out", out, "--genuine", genuine, "--engine", "piper", "--clips", 3, "--seed", 3,
+        "--vocoder", "lpc", "--condition", "a-law",
+        "--synthetic", folder, "--synthetic", corpus / "manifest.csv",
+    )  # fmt: skip
+    made = [row for row in rows(out / "scores.csv") if row["version"] == "as made"]
+    own = {(row["system"], row["family"]): row for row in made if row["id"].startswith("own-")}
+    assert set(own) == {("New Voice", "own"), ("lpc (own)", "tts"), ("own", "own")}
+    assert sum(row["id"].startswith("own-") for row in made) == 4
+    assert all(row["label"] == "spoof" for row in own.values())
+    name = own["lpc (own)", "tts"]["id"]
+    heard, _ = soundfile.read(out / "clips" / f"{name}.flac", dtype="int16")
+    given, _ = soundfile.read(corpus / "b.wav", dtype="int16")
+    assert np.array_equal(heard, given)
+    text = (out / "drill.json").read_text()
+    protocol = json.loads(text)
+    kinds = {tool["name"]: (tool["kind"], tool["recordings"]) for tool in protocol["tools"]}
+    assert kinds == {
+        "lpc": ("vocoder", 3), "New Voice": ("own", 2), "lpc (own)": ("own", 1), "own": ("own", 1)
+    }  # fmt: skip
+    assert {"what": "New Voice", "why": "1 cannot be read"} in protocol["skipped"]
+    asked = f"--synthetic '{folder}' --synthetic {corpus / 'manifest.csv'}"
+    assert asked in protocol["about"]["command"]
+    assert "a name" not in text + (out / "manifest.csv").read_text()
+    assert {row["group"] for row in protocol["rows"] if row["axis"] == "system"} == set(kinds)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -166,12 +215,20 @@ def test_the_threshold_decides_what_is_found(genuine: Path, tmp_path: Path) -> N
         (("--service", "http://user:pass@host"), "--key-file"),  # pragma: allowlist secret
         (("--service", "http://host", "--threshold", "0.5"), "thresholds of its own"),
         (("--genuine", "nowhere"), "nowhere"),
+        (("--synthetic", "nowhere"), "nowhere"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
-    status = 4 if arguments[0] == "--genuine" else 2
+    status = 4 if arguments[0] in ("--genuine", "--synthetic") else 2
     result = run("--out", tmp_path / "out", "--clips", 1, *arguments, status=status)
     assert complaint in result.stderr
+
+
+def test_fakes_that_are_none(genuine: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips.csv"
+    clips.write_text(f"path,label\n{genuine / 'a name <0>.wav'},bonafide\n")
+    result = run("--out", tmp_path / "out", "--clips", 1, "--synthetic", clips, status=4)
+    assert "clips.csv: holds no fake" in result.stderr
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from labelled_files import (
     packets,
     pcm,
     read_with_ffmpeg,
+    read_with_ffprobe,
     read_with_mutagen,
     recording,
     remuxed,
     save,
+    stream_hashes,
     write_with_mutagen,
 )
 from mutagen.ogg import OggPage
@@ -61,6 +64,18 @@ def test_others_read_what_is_written_and_the_audio_is_the_same(kind: str, tmp_pa
     undo_label(path)
     assert path.read_bytes() == recording(kind)
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.skipif(not shutil.which("ffprobe"), reason="apt-get install ffmpeg")
+@pytest.mark.parametrize("kind", KINDS)
+def test_programs_of_ffmpeg_agree(kind: str, tmp_path: Path) -> None:
+    path = save(tmp_path, kind)
+    before = stream_hashes(path)
+    assert "SHA256=" in before
+    write_label(path, LABEL)
+    assert stream_hashes(path) == before
+    if not kind.endswith(("wav", "rf64")):
+        assert read_with_ffprobe(path) == TEXT
 
 
 @pytest.mark.parametrize("kind", KINDS)
