@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .checkpoint import HEADER_KEY, Checkpoint
 from .config import SAMPLE_RATE_HZ
-from .errors import CheckpointError, MissingExtraError
+from .errors import CheckpointError, ConfigError, MissingExtraError
 from .model import Network, fused
 from .onnx_network import INPUT, OUTPUTS, OnnxNetwork
 from .quantization import quantized
@@ -123,6 +123,12 @@ def export_onnx_int8(
         If onnx, onnxscript and onnxruntime are not installed.
     """
     path = _named(path, ".onnx")
+    if not windows:
+        raise ConfigError(
+            "eight bits need sound to set their ranges by",
+            name="--data",
+            hint="give some hundred clips of speech as the model will meet it",
+        )
     graph = _onnx_graph(_heads(checkpoint))
     content = _with_header(quantized(graph, windows), checkpoint)
     exact, coarse = OnnxNetwork(graph.SerializeToString()), OnnxNetwork(content)

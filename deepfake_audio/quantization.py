@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ConfigError, MissingExtraError
+from .errors import MissingExtraError
 from .onnx_network import INPUT
 from .windows import FloatArray
 
@@ -29,21 +29,13 @@ def quantized(model: Any, windows: Sequence[FloatArray]) -> Any:
     model : onnx.ModelProto
         In float32.
     windows : sequence of ndarray of float32, shape (samples,)
-        What ranges are measured on.
+        What ranges are measured on; at least one.
 
     Raises
     ------
-    ConfigError
-        If there are no windows.
     MissingExtraError
         If onnx or onnxruntime is not installed.
     """
-    if not windows:
-        raise ConfigError(
-            "eight bits need sound to set their ranges by",
-            name="--data",
-            hint="give some hundred clips of speech as the model will meet it",
-        )
     try:
         import onnx
         from onnxruntime import quantization
