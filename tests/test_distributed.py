@@ -248,6 +248,7 @@ def cluster() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.mark.long
 def test_ray_gives_what_this_process_gives(cluster: Any, recordings: Path, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     score(str(recordings), str(here), settings=UNITTEST, shard_size=2)
@@ -262,6 +263,7 @@ def test_ray_gives_what_this_process_gives(cluster: Any, recordings: Path, tmp_p
         assert found[name]["p_synthetic"] == pytest.approx(row["p_synthetic"], abs=1e-3)
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_nothing(cluster: Any, speech_wav: MakeWav, tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     folder = tmp_path / "in"

@@ -60,6 +60,7 @@ def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
+@pytest.mark.long
 def test_reports_are_the_same(
     checkpoint: Checkpoint, exported: Path, speech: MakeSpeech, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_reports_are_the_same(
         Detector(loaded, device="cuda")
 
 
+@pytest.mark.long
 def test_it_needs_no_torch(exported: Path) -> None:
     sample = Path(__file__).parents[1] / "deepfake_audio/samples/genuine_librivox_1.flac"
     code = (
@@ -133,6 +135,7 @@ def test_torchscript_computes_the_same_at_any_size(
         load_checkpoint(path)
 
 
+@pytest.mark.long
 def test_eight_bits_are_for_convolutions_alone(
     checkpoint: Checkpoint, exported: Path, speech: MakeSpeech, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_time_of_others_is_not_counted() -> None:
         deadline.check()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path, speech: MakeSpeech) -> None:
     """Two hours cost hardly more than half an hour, which is past what is kept whole."""

@@ -37,6 +37,7 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
     assert path.stat().st_size < 30_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The kernel is a process of its own: it must find this very package, and nothing of its user's.

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import soundfile
 from typer.testing import CliRunner
 
@@ -50,6 +51,7 @@ def write_clips(folder: Path) -> None:
             soundfile.write(to, samples[start : start + SECONDS * rate_hz], rate_hz)
 
 
+@pytest.mark.long
 def test_from_the_data_of_a_service_to_a_closed_finding(
     service_folder: Path, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def run_python(block: Block, page: Path, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_code_runs(page: Path, workshop: Path, programs: Path, free_port: int) -> None:
     found = list(blocks(page.read_text(encoding="utf-8")))

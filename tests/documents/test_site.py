@@ -41,6 +41,7 @@ def _text(page: Path) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
 
 
+@pytest.mark.long
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     fetched = re.compile(
         r"""<(?:script|img|iframe|source)[^>]*\ssrc=["']?(?:https?:)?//"""
@@ -61,6 +62,7 @@ def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
         yield from _commands(sub, f"{words} {name}")
 
 
+@pytest.mark.long
 def test_every_option_of_every_command_is_there(site: Path) -> None:
     text = _text(site / "reference" / "commands.html")
     _, *parts = re.split(r"^(detect|deepfake-audio[a-z -]*)¶$", text, flags=re.MULTILINE)
@@ -74,6 +76,7 @@ def test_every_option_of_every_command_is_there(site: Path) -> None:
     assert seen > 100
 
 
+@pytest.mark.long
 def test_public_names_have_a_place(site: Path) -> None:
     places = "".join(p.read_text(encoding="utf-8") for p in (site / "reference").rglob("*.html"))
     for name in deepfake_audio.__all__:
@@ -81,6 +84,7 @@ def test_public_names_have_a_place(site: Path) -> None:
             assert re.search(rf'id="deepfake_audio\.([\w.]+\.)?{name}"', places), name
 
 
+@pytest.mark.long
 def test_cards_and_figures_are_those_of_the_models(site: Path) -> None:
     index = _text(site / "index.html")
     for card in REPOSITORY.glob("models/*/card.md"):

@@ -86,6 +86,7 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_kill_9_in_the_middle_of_submissions(tmp_path: Path, samples: Samples) -> None:
     content = samples["genuine_librivox_1"].read_bytes()
     accepted: set[str] = set()
@@ -125,6 +126,7 @@ def test_kill_9_in_the_middle_of_submissions(tmp_path: Path, samples: Samples) -
     database.close()
 
 
+@pytest.mark.long
 def test_an_interrupted_service_gives_back_what_it_has_not_begun(
     tmp_path: Path, samples: Samples
 ) -> None:
@@ -374,7 +376,7 @@ def test_a_fault_of_ours_is_given_up_in_the_end(
     def broken(*given: object, **options: object) -> None:
         raise TypeError("a mistake")
 
-    monkeypatch.setattr(service.service.sandbox, "decode", broken)
+    monkeypatch.setattr(service.service.sandbox, "read", broken)
     content = samples["genuine_librivox_1"].read_bytes()
     found = service.client("submit", "read").post(
         "/v1/detections", files={"file": content}, headers={"Prefer": "wait=30"}

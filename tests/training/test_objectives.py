@@ -120,6 +120,7 @@ def test_supervised_contrast_is_that_of_the_paper() -> None:
     assert float(lonely.detach()) == 0
 
 
+@pytest.mark.long
 def test_a_cosine_head_is_saved_asked_and_exported(
     checkpoint: Checkpoint, data: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ SHARED = dataclasses.replace(
 )
 
 
+@pytest.mark.long
 def test_two_processes_find_what_one_finds(data: Path, tmp_path: Path) -> None:
     lines = data.read_text().splitlines()
     table = data.with_name("no-dev.csv")
