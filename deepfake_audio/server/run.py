@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,9 @@ from .service import Service
 from .settings import Settings
 
 HEADER_BYTES = 16 * 1024
+SWITCH_S = 1e-3
+"""How long a thread may keep Python's lock from another: the loop asks for it at each of a thousand
+chunks a second, and would wait five milliseconds for the scorers every time."""
 CONNECTIONS = 1024
 STOP_S = 30
 
@@ -41,6 +45,7 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
+    sys.setswitchinterval(SWITCH_S)
     prepare_for_batches()
     share_one_heap()
     sock = listen(settings)
