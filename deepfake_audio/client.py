@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
+from urllib.parse import quote
 
 from .errors import DeepfakeAudioError, MissingExtraError
 from .report import Report
@@ -300,6 +301,4 @@ def _seconds(text: str | None) -> float:
 
 def _segment(identifier: str) -> str:
     """Return an identifier as one part of a path, whatever is in it."""
-    from urllib.parse import quote
-
     return quote(identifier, safe="")

@@ -318,6 +318,7 @@ def test_from_a_bucket_into_a_bucket(bucket: Any, recordings: Path) -> None:
     assert again.resumed_shards == 3
 
 
+@pytest.mark.long
 def test_the_command(recordings: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deepfake_audio", "score", "--model", "unittest"]
     command += ["--input", str(recordings), "--output", str(tmp_path / "out"), "--shard-size", "4"]

@@ -178,6 +178,7 @@ def test_train_does_not_go_on_unasked(tmp_path: Path) -> None:
     assert "--resume" in result.stderr
 
 
+@pytest.mark.long
 def test_bench_measures_and_compares(speech_wav: MakeWav) -> None:
     clip = speech_wav("clip.wav", 5)
     arguments = ("--data", clip, "--clips", 3, "--repeats", 1)

@@ -66,6 +66,7 @@ def test_many_steps_do_more_harm_than_one(attacks, samples):
     )
 
 
+@pytest.mark.long
 def test_one_filter_is_fitted_for_all_and_within_its_limit(attacks, samples, monkeypatch):
     monkeypatch.setattr(module, "_FILTER_STEPS", 8)
     attack = attacks("filter", 6.0)

@@ -64,6 +64,7 @@ def test_asvspoof2019_verifier(la_asv):
     assert (100 * rate, threshold) == pytest.approx((2.457784, -5.680051), abs=5e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rate", "tdcf_2019", "tdcf_revised"),
     [("B01_CQCC-GMM", 9.5720, 0.2359, 0.2839), ("B02_LFCC-GMM", 8.0898, 0.2111, 0.2605)],

@@ -150,6 +150,7 @@ def test_an_interrupted_service_gives_back_what_it_has_not_begun(
     database.close()
 
 
+@pytest.mark.long
 def test_a_database_that_is_restarted(
     postgres: Postgres, make_settings: MakeSettings, samples: Samples, tmp_path: Path
 ) -> None:
@@ -348,6 +349,7 @@ def test_a_recording_that_ends_the_service_is_given_up(
             assert "given up" in (found.error or {})["message"]
 
 
+@pytest.mark.long
 def test_a_store_that_is_away_for_a_while_costs_nothing(
     bucket: Any, make_settings: MakeSettings, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_server_that_drips_is_cut_off(head: bytes) -> None:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.long
 def test_slow_servers_keep_nobody_out(make_settings: MakeSettings) -> None:
     settings = make_settings(url_input=True, url_allow_private=True, upload_s=3)
     with (

@@ -77,6 +77,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     found.stop()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_a_microphone_is_heard(
     service: RunningService, site: Site, samples: dict[str, Path], tmp_path: Path

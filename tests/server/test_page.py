@@ -30,6 +30,8 @@ from deepfake_audio.server.routes import page
 from .conftest import MakeSettings, RunningService, running
 from .history import two_weeks
 
+pytestmark = pytest.mark.long
+
 Samples = dict[str, Path]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

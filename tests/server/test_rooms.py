@@ -592,6 +592,7 @@ def test_a_slow_reader_misses_events_and_nothing_else(make_service: MakeService)
         assert sum(m.get("dropped", 0) for m in again.told) == 80
 
 
+@pytest.mark.long
 def test_rooms_of_a_dead_process_are_interrupted(make_service: MakeService, tmp_path: Path) -> None:
     with process(tmp_path) as (server, url):
         ours = RunningService(None, url, None)  # type: ignore[arg-type]

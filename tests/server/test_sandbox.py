@@ -100,6 +100,7 @@ def _sources(samples: dict[str, Path]) -> list[bytes]:
 _CACHE: list[bytes] = []
 
 
+@pytest.mark.long
 def test_a_decoder_that_is_killed_costs_one_recording(samples: dict[str, Path]) -> None:
     path = samples["genuine_librivox_1"]
     others = _children()

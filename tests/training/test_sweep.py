@@ -81,6 +81,7 @@ def test_figures_are_summed_up_over_seeds() -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_command_runs_goes_on_and_does_nothing_twice(
     plan: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

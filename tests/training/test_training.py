@@ -333,6 +333,7 @@ def test_recipes_survive_toml_and_refuse_unknown_settings(tmp_path: Path) -> Non
         Recipe.load(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", sorted(p.parent for p in MODELS.glob("*/recipe.toml")))
 def test_a_short_run_of_the_released_recipes_gives_a_model(
     folder: Path, data: Path, tmp_path: Path
