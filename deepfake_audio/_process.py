@@ -49,9 +49,8 @@ def share_one_heap() -> None:
     """Let all threads allocate from one heap; before there are any. For a process that stays.
 
     glibc gives each thread a heap of its own, and what one has freed no other can use: with two
-    scorers, batches of changing shape grow them for hours. One heap stays a fifth smaller, is as
-    large after minutes as it will ever be, and costs no time that could be measured. Elsewhere
-    than with glibc this does nothing.
+    scorers, batches of changing shape grow them. One heap stays a fifth smaller, grows less, and
+    costs no time that could be measured. Elsewhere than with glibc this does nothing.
     """
     _mallopt(_M_ARENA_MAX, 1)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    Select,
     String,
     Text,
     TypeDecorator,
@@ -279,6 +280,25 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+_Row = TypeVar("_Row", Detection, Room, Delivery)
+
+
+def newest(
+    session: Session,
+    rows: type[_Row],
+    query: Select[_Row],
+    *,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[_Row], str | None]:
+    """Return a page of what a query finds, the newest first, and the cursor of the next."""
+    if cursor:
+        query = query.where(rows.id < cursor)
+    found = list(session.scalars(query.order_by(rows.id.desc()).limit(limit + 1)))
+    more = found[limit - 1].id if len(found) > limit else None
+    return found[:limit], more
 
 
 def _open_engine(url: str) -> Engine:

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from . import audit
-from .database import Database, Detection, new_id, now
+from .database import Database, Detection, new_id, newest, now
 from .errors import NotFoundError, RequestError
 from .store import Store
 
@@ -221,11 +221,7 @@ def page(
         query = query.where(Detection.created_at >= wanted.since)
     if wanted.until:
         query = query.where(Detection.created_at < wanted.until)
-    if cursor:
-        query = query.where(Detection.id < cursor)
-    found = list(session.scalars(query.order_by(Detection.id.desc()).limit(limit + 1)))
-    more = found[limit - 1].id if len(found) > limit else None
-    return found[:limit], more
+    return newest(session, Detection, query, cursor=cursor, limit=limit)
 
 
 def delete_audio(

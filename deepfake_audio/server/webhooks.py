@@ -19,9 +19,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from ..signatures import SIGNATURE_HEADER, sign
-from ..signatures import verify as verify  # where receivers used to find it
 from . import audit, outbound
-from .database import Database, Delivery, new_id, now
+from .database import Database, Delivery, new_id, newest, now
 from .errors import NotFoundError, RequestError
 
 logger = logging.getLogger(__name__)
@@ -264,11 +263,7 @@ def page(
     ):
         if value is not None:
             query = query.where(column == value)
-    if cursor:
-        query = query.where(Delivery.id < cursor)
-    found = list(session.scalars(query.order_by(Delivery.id.desc()).limit(limit + 1)))
-    more = found[limit - 1].id if len(found) > limit else None
-    return found[:limit], more
+    return newest(session, Delivery, query, cursor=cursor, limit=limit)
 
 
 def retry(

@@ -23,7 +23,8 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("fastapi")
 
 from deepfake_audio.cli.tools import app
-from deepfake_audio.server import keys
+from deepfake_audio.server import keys, migrations
+from deepfake_audio.server.database import Database
 from deepfake_audio.server.run import listen, make_server
 from deepfake_audio.server.service import Service
 from deepfake_audio.server.settings import Settings
@@ -148,6 +149,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'service.sqlite3'}"
     cluster: Postgres = request.getfixturevalue("postgres")
     return cluster.create(f"{tmp_path.name}-{time.time_ns()}"[-60:])
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Open one of each kind, brought to the present version."""
+    opened = Database(database_url)
+    migrations.upgrade(opened)
+    yield opened
+    opened.close()
 
 
 @contextlib.contextmanager

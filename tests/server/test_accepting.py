@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from deepfake_audio.server import accepting, audit, detections, migrations
+from deepfake_audio.server import accepting, audit, detections
 from deepfake_audio.server.accepting import TOGETHER, Acceptor, QueueRoom
 from deepfake_audio.server.database import Database, Detection, new_id, now
 from deepfake_audio.server.errors import RequestError
 
 WAIT_S = 20
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
-    migrations.upgrade(found)
-    yield found
-    found.close()
 
 
 def detection(idempotency_key: str | None = None, status: str = "queued") -> Detection:

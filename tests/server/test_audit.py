@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,14 +16,6 @@ from deepfake_audio.server import audit, migrations
 from deepfake_audio.server.database import Base, Database
 
 N = 12
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    found = Database(database_url)
-    migrations.upgrade(found)
-    yield found
-    found.close()
 
 
 def append(database: Database, number: int) -> audit.Head:

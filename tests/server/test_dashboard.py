@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event
 
-from deepfake_audio.server import keys, migrations
+from deepfake_audio.server import keys
 from deepfake_audio.server.dashboard import MIN_FOR_DRIFT, dashboard, stability_index
 from deepfake_audio.server.database import Database
 from deepfake_audio.server.keys import Scope
@@ -18,14 +17,6 @@ from .conftest import RunningService
 from .history import detection, review, two_weeks
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    migrations.upgrade(opened)
-    yield opened
-    opened.close()
 
 
 def add(database: Database, *rows: object) -> None:

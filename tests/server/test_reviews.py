@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from deepfake_audio.server import audit, keys, migrations, reviews
+from deepfake_audio.server import audit, keys, reviews
 from deepfake_audio.server.database import Database, Delivery, Detection, now
 from deepfake_audio.server.errors import RequestError
 from deepfake_audio.server.keys import Principal, Scope
@@ -26,14 +25,6 @@ from .history import detection
 Samples = dict[str, Path]
 
 ROLES = ("submit", "read", "review")
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    migrations.upgrade(opened)
-    yield opened
-    opened.close()
 
 
 class Court:

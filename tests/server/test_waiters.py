@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from deepfake_audio.server import migrations, waiters
+from deepfake_audio.server import waiters
 from deepfake_audio.server.database import Database, Detection
 from deepfake_audio.server.waiters import Waiters
 
 from .test_accepting import detection
 
 WAIT_S = 20
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database(f"sqlite:///{tmp_path / 'service.sqlite3'}")
-    migrations.upgrade(found)
-    yield found
-    found.close()
 
 
 @pytest.fixture

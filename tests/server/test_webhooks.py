@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from deepfake_audio import signatures
-from deepfake_audio.server import audit, migrations, outbound, webhooks
+from deepfake_audio.server import audit, outbound, webhooks
 from deepfake_audio.server.database import Database, Delivery
 from deepfake_audio.server.errors import NotFoundError, RequestError
 from deepfake_audio.server.webhooks import Courier
@@ -92,14 +92,6 @@ def receiver() -> Iterator[Receiver]:
     found = Receiver()
     yield found
     found.stop()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    found = Database(database_url)
-    migrations.upgrade(found)
-    yield found
-    found.close()
 
 
 def enqueue(database: Database, url: str, tenant: str = "acme") -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from .. import audit, webhooks
-from ..database import Database, Room, now
+from ..database import Database, Room, newest, now
 from ..errors import NotFoundError
 from .room import Opening
 
@@ -194,11 +194,7 @@ def page(
         query = query.where(Room.opened_at >= wanted.since)
     if wanted.until:
         query = query.where(Room.opened_at < wanted.until)
-    if cursor:
-        query = query.where(Room.id < cursor)
-    found = list(session.scalars(query.order_by(Room.id.desc()).limit(limit + 1)))
-    more = found[limit - 1].id if len(found) > limit else None
-    return found[:limit], more
+    return newest(session, Room, query, cursor=cursor, limit=limit)
 
 
 def as_dict(room: Room, *, with_reports: bool = True) -> dict[str, Any]:
