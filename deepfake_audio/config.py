@@ -116,7 +116,7 @@ class WindowConfig(Config):
         Longest recording heard as one window, seconds; at least ``window_s``. Two windows that
         nearly coincide would cost twice as much and hear nothing more.
     step_s : float
-        Granularity of the length of a single window, seconds.
+        Granularity of the length of a single window, seconds; twice as coarse from eight steps on.
     min_window_s : float
         Shortest window the network is asked about, seconds.
     """

@@ -3,7 +3,8 @@
 The network takes windows of any length, but a batch needs one length. Recordings are therefore
 cut into windows whose lengths come from a small set: ``window_s`` where there are several, and a
 multiple of ``step_s`` where one is enough. Nothing is ever padded, so a score never depends on
-silence that nobody recorded.
+silence that nobody recorded. The set is small because every length takes batches of its own, and
+kernels built for it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ DYNAMIC_RANGE_DB = 40.0
 MIN_ACTIVE_SHARE = 0.125
 """Windows with a smaller share of active frames (half a second of a full window) are pauses; the
 network is not asked."""
+
+_FINE_STEPS = 8  # lengths from here on are multiples of two steps: less than a fifth is lost
 
 _LOUD_SHARE = 0.95
 _MIN_POWER = 10 ** (SILENCE_DBFS / 10)
@@ -76,6 +79,8 @@ def window_starts(n_samples: int, config: WindowConfig) -> tuple[int, IntArray]:
         last = (n_samples - length) // FRAME * FRAME
         starts = np.arange(0, last + 1, seconds_to_samples(config.hop_s), dtype=np.int64)
         return length, starts if last - starts[-1] < step else np.append(starts, last)
+    if n_samples >= _FINE_STEPS * step:
+        step *= 2
     length = n_samples // step * step
     if length < max(seconds_to_samples(config.min_window_s), 1):
         return 0, np.zeros(0, dtype=np.int64)

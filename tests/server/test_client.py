@@ -1,20 +1,31 @@
-"""The Python client against the real service."""
+"""The Python clients against the real service."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
+from asyncio import Semaphore
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from deepfake_audio import client as client_module
-from deepfake_audio.client import Client, ServiceError, verify
+from deepfake_audio.client import (
+    AsyncClient,
+    Client,
+    Detection,
+    ServiceError,
+    _async,
+    _blocking,
+    verify,
+)
 from deepfake_audio.report import Verdict
 from deepfake_audio.signatures import sign
 
@@ -96,7 +107,7 @@ def test_refusals_say_what_is_wrong(service: RunningService, tmp_path: Path) -> 
 def test_waiting_has_an_end(
     make_settings: MakeSettings, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "POLL_S", 0.02)
+    monkeypatch.setattr(_blocking, "POLL_S", 0.02)
     with running(make_settings()) as service:
         service.service.worker.stop()
         with Client(service.url, service.key("submit", "read")) as client:
@@ -106,12 +117,9 @@ def test_waiting_has_an_end(
         service.service.worker.stop = lambda: None
 
 
-def test_a_full_service_and_one_that_is_away_are_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pauses: list[float] = []
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
-    monkeypatch.setattr(client_module, "time", clock)
+@contextmanager
+def stubborn() -> Iterator[tuple[str, list[str]]]:
+    """A service that first breaks off, then is full, then accepts; and the keys it was sent."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -133,13 +141,78 @@ def test_a_full_service_and_one_that_is_away_are_asked_again(
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    with Client(f"http://127.0.0.1:{server.server_port}") as client:
-        assert client.submit(b"sound").id == "det_1"
+    yield f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
     server.server_close()
+
+
+def test_a_full_service_and_one_that_is_away_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
+    monkeypatch.setattr(_blocking, "time", clock)
+    with stubborn() as (url, asked), Client(url) as client:
+        assert client.submit(b"sound").id == "det_1"
     assert len(asked) == 3
     assert len(set(asked)) == 1  # under one key: none of it is scored twice
     assert pauses == [1.0, 3.0]
+
+
+def test_whoever_awaits_is_as_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def main(url: str) -> Detection:
+        monkeypatch.setattr(_async, "asyncio", SimpleNamespace(sleep=sleep, Semaphore=Semaphore))
+        async with AsyncClient(url) as client:
+            return await client.submit(b"sound")
+
+    with stubborn() as (url, asked):
+        assert asyncio.run(main(url)).id == "det_1"
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
+    assert pauses == [1.0, 3.0]
+
+
+def test_many_are_awaited_at_a_time(
+    service: RunningService, samples: Samples, tmp_path: Path
+) -> None:
+    paths = [samples["genuine_librivox_1"], samples["synthetic_espeak_1"]] * 4
+    key = service.key("submit", "read", tenant="async")
+
+    async def main() -> None:
+        async with AsyncClient(service.url, key, connections=3) as client:
+            found = await asyncio.gather(*(client.submit(path, wait_s=30) for path in paths))
+            assert [one.report.input.name for one in found if one.report] == [p.name for p in paths]
+            assert len({one.id for one in found}) == len(paths)
+            assert await client.get(found[0].id) == found[0]
+            assert await client.wait(found[0].id) == found[0]
+            listed = [one.id async for one in client.list(limit=3)]
+            assert listed == sorted((one.id for one in found), reverse=True)
+            gone = await client.delete_audio(found[0].id)
+            assert not gone.fields["audio"]["available"]
+            with pytest.raises(ServiceError) as refused:
+                await client.get("../../metrics")
+            assert refused.value.status == 404
+            with pytest.raises(FileNotFoundError):
+                await client.submit(tmp_path / "nowhere.wav")
+        away = AsyncClient(f"http://127.0.0.1:{free_port()}", patience_s=0)
+        with pytest.raises(ServiceError, match="no answer"):
+            await away.get("det_0")
+        await away.close()
+
+    asyncio.run(main())
+
+
+def test_both_clients_offer_the_same() -> None:
+    def offered(kind: type) -> dict[str, list[str]]:
+        methods = {name: getattr(kind, name) for name in vars(kind) if not name.startswith("_")}
+        return {name: list(signature(method).parameters) for name, method in methods.items()}
+
+    assert offered(AsyncClient) == offered(Client)
 
 
 DONE = {"id": "det_1", "status": "queued", "action": None, "report": None, "error": None}
