@@ -1,4 +1,4 @@
-"""Audio goes when its time is over; the record of the decision stays."""
+"""Audio and delivered callbacks go when their time is over; the record of the decision stays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from . import detections
+from . import detections, webhooks
 from .database import Database, Detection, ServiceState, new_id, now
 from .detections import SYSTEM, WAITING
 from .store import Store
@@ -114,6 +114,7 @@ class Housekeeper(threading.Thread):
                     sweep_orphans(self._database, self._store)
                     begun = True
                 self._store.sweep(time.time())
+                webhooks.prune(self._database)
             except Exception:
                 logger.exception("the retention could not be kept; trying again")
             if self._stopped.wait(INTERVAL_S):

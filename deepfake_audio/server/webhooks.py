@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from ..signatures import SIGNATURE_HEADER, sign
@@ -28,7 +28,11 @@ logger = logging.getLogger(__name__)
 DELAYS_S = (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 """Seconds before each further attempt; after the last one a delivery is dead."""
 
+KEPT_DELIVERED = timedelta(days=30)
+"""For how long a delivered callback can be looked up."""
+
 TIMEOUT_S = 10.0
+_PRUNED = 1000
 _LEASE_S = 60
 _IDLE_S = 1.0
 
@@ -297,6 +301,28 @@ def retry(
         data={"delivery": delivery.id},
     )
     return delivery
+
+
+def prune(database: Database) -> int:
+    """Delete callbacks that were delivered longer ago than they are kept; returns how many.
+
+    Those that are dead stay: somebody may want to try them again.
+    """
+    pruned = 0
+    while True:
+        with database.write() as session:  # a part at a time: others write, too
+            old = session.scalars(
+                select(Delivery.id)
+                .where(
+                    Delivery.state == State.DELIVERED.value,
+                    Delivery.next_at < now() - KEPT_DELIVERED,
+                )
+                .limit(_PRUNED)
+            ).all()
+            session.execute(delete(Delivery).where(Delivery.id.in_(old)))
+        pruned += len(old)
+        if len(old) < _PRUNED:
+            return pruned
 
 
 def as_dict(delivery: Delivery) -> dict[str, Any]:

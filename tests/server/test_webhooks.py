@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,31 @@ def test_dead_letters_are_listed_and_sent_again(
     assert len(set(told)) == 2  # the same bytes under the same identifier, twice each
     assert sorted(identifier for identifier, _ in told) == sorted(2 * [older["id"], newer["id"]])
     assert all(signatures.verify(SECRET, body, sign) for _, body, sign in receiver.received)
+
+
+def test_what_was_delivered_long_ago_is_pruned(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_PRUNED", 2)
+    old = webhooks.now() - webhooks.KEPT_DELIVERED
+    states = {"delivered": 5, "dead": 1, "pending": 1}
+    with database.write() as session:
+        for state, count in states.items():
+            for age in (timedelta(minutes=1), timedelta(minutes=-1)):
+                for _ in range(count):
+                    one = webhooks.enqueue(
+                        session, tenant="t", subject="det_1", url="http://a/", event="e", body={}
+                    )
+                    one.state, one.next_at = state, old - age
+    assert webhooks.prune(database) == 5
+    assert webhooks.prune(database) == 0
+    with database.read() as session:
+        left = [one.state for one in session.scalars(select(Delivery))]
+    assert {state: left.count(state) for state in states} == {
+        "delivered": 5,
+        "dead": 2,
+        "pending": 2,
+    }
 
 
 def test_delays_are_kept(database: Database, receiver: Receiver) -> None:
