@@ -31,8 +31,18 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     Tensor, shape (batch, 2, bins)
     """
     mean = log_power.mean(-1, keepdim=True)
-    variance = (log_power - mean).square().mean(-1)  # several times faster than ``var``
+    deviation = log_power - mean
+    variance = deviation.mul_(deviation).mean(-1)  # many times faster than ``var``
     spectra = torch.stack([mean[..., 0], (variance + 1e-5).sqrt()], 1)  # (batch, 2, bins)
-    margin = SURROUNDINGS // 2
-    padded = F.pad(spectra, (margin, margin), mode="replicate")
-    return spectra - F.avg_pool1d(padded, SURROUNDINGS, stride=1)
+    return spectra - _surroundings(spectra)
+
+
+def _surroundings(spectra: Tensor) -> Tensor:
+    """Mean of SURROUNDINGS bins around each; ends repeat their last bin."""
+    before, after = SURROUNDINGS // 2 + 1, SURROUNDINGS // 2
+    padded = F.pad(spectra, (before, after), mode="replicate")
+    # Differences of a running sum: several times faster than pooling over so many bins.
+    total = padded.cumsum(-1, dtype=torch.float64)
+    return ((total[..., SURROUNDINGS:] - total[..., :-SURROUNDINGS]) / SURROUNDINGS).type_as(
+        spectra
+    )

@@ -57,13 +57,10 @@ def export(
     Raises
     ------
     DatasetError
-        If the folder holds something else.
+        If the folder holds something else, or the recordings of another tenant.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise DatasetError(
-            "holds something else", name=str(out), hint="give a new folder, or an earlier export"
-        )
+    _check(out, tenant)
     rows: list[dict[str, str]] = []
     counts = dict.fromkeys(LABELS, 0)
     without_audio = 0
@@ -87,6 +84,24 @@ def export(
             data={"clips": len(rows), **counts},
         )
     return Exported(counts["genuine"], counts["synthetic"], without_audio)
+
+
+def _check(out: Path, tenant: str) -> None:
+    """Refuse a folder in which anything would be lost."""
+    hint = "give a new folder, or an earlier export of this tenant"
+    manifest = out / MANIFEST
+    if not manifest.exists():
+        if any(out.iterdir()):
+            raise DatasetError("holds something else", name=str(out), hint=hint)
+        return
+    with manifest.open(newline="", encoding="utf-8") as file:
+        sources = {row.get("source") for row in csv.DictReader(file)}
+    if not sources <= {_source(tenant)}:
+        raise DatasetError("holds recordings of another tenant", name=str(out), hint=hint)
+
+
+def _source(tenant: str) -> str:
+    return f"reviewed/{tenant}"
 
 
 def _decided(database: Database, tenant: str) -> Iterator[Detection]:
@@ -147,7 +162,7 @@ def _row(detection: Detection, path: str) -> dict[str, str]:
         "id": detection.id,
         "path": path,
         "label": LABELS[detection.review_decision or ""],
-        "source": f"reviewed/{detection.tenant}",
+        "source": _source(detection.tenant),
         "sha256": detection.sha256,
         "surface": detection.surface,
         "verdict": detection.verdict or "",

@@ -71,6 +71,11 @@ def test_reviewed_recordings_are_a_manifest(
     files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
     assert sorted(files) == ["manifest.csv", f"spoof/{ids['genuine_librivox_1']}"]
 
+    # Nor does somebody else's export take its place.
+    with pytest.raises(DatasetError, match="another tenant"):
+        feedback.export(service.database, service.service.store, out, tenant="other")
+    assert sorted(path.name for path in out.rglob("det_*")) == [ids["genuine_librivox_1"]]
+
 
 def test_another_tenant_exports_nothing_of_it(service: RunningService, tmp_path: Path) -> None:
     found = feedback.export(
