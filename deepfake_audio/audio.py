@@ -21,28 +21,21 @@ import numpy.typing as npt
 import soxr
 
 from ._blocks import ArrayReader, Reader, Samples
+from ._checks import check_header, checked_blocks, nothing_in
 from ._containers import read_header
 from ._readers import open_reader
 from ._sources import Deadline, display_name, open_source
 from .config import SAMPLE_RATE_HZ, Limits
 from .errors import (
-    CorruptAudioError,
     EmptyAudioError,
     InvalidSamplesError,
-    LimitExceededError,
     UnsupportedFormatError,
 )
 from .quality import SampleMeter, quality_flags
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[Any]
 
-MAX_INVALID_SHARE = 0.001
-"""Up to this share of NaN or infinite samples they are zeroed and flagged, above it refused."""
-MAX_PEAK = 4.0
-"""Decoders overshoot full scale a little; 12 dB above it is damage or a wrong scale."""
-
 _DEFAULT_LIMITS = Limits()
-_PLAIN_FORMATS = ("WAV", "RF64", "AIFF", "CAF", "FLAC", "AU", "W64", "NIST", "array")
 
 
 @dataclass(frozen=True)
@@ -288,14 +281,14 @@ class _Reading:
 
     def _blocks(self) -> Iterator[Samples]:
         reader = self.reader
-        metered = _metered(reader, self.meter, self.name, self._limits, self.deadline)
+        checked = checked_blocks(reader, self.meter, self.name, self._limits, self.deadline)
         same = reader.sample_rate_hz == SAMPLE_RATE_HZ
         stream = (
             None
             if same
             else soxr.ResampleStream(reader.sample_rate_hz, SAMPLE_RATE_HZ, reader.channels)
         )
-        for block in metered:
+        for block in checked:
             self._frames += len(block)
             yield block if stream is None else stream.resample_chunk(block)
         if stream is not None:
@@ -304,7 +297,7 @@ class _Reading:
     def conclude(self, samples: Samples) -> DecodedAudio:
         """Return all there is as one, samples of shape (channels, samples)."""
         if not self._frames:
-            raise _nothing(self.reader, self.name)
+            raise nothing_in(self.reader, self.name)
         if not samples.size:
             raise EmptyAudioError(
                 f"too few samples ({self._frames})",
@@ -360,7 +353,7 @@ def _open(
     """Open any source and check what its header says."""
     if isinstance(source, np.ndarray):
         reader: Reader = _open_array(source, sample_rate_hz, name)
-        _check_header(reader, name, limits)
+        check_header(reader, name, limits)
         content = np.ascontiguousarray(source).data if digest else b""
         yield reader, hashlib.sha256(content).hexdigest() if digest else None
         return
@@ -378,7 +371,7 @@ def _open(
         file.seek(0)
         with closing(open_reader(file, header, name, deadline)) as reader:
             deadline.check()
-            _check_header(reader, name, limits)
+            check_header(reader, name, limits)
             yield reader, sha256
 
 
@@ -395,85 +388,6 @@ def _open_array(array: npt.NDArray[Any], sample_rate_hz: int | None, name: str) 
             hint="give sample_rate_hz as an integer, hertz",
         )
     return ArrayReader(array, int(sample_rate_hz), name)
-
-
-def _check_header(reader: Reader, name: str, limits: Limits) -> None:
-    rate = reader.sample_rate_hz
-    if not limits.min_sample_rate_hz <= rate <= limits.max_sample_rate_hz:
-        raise LimitExceededError(
-            f"a sample rate of {rate} Hz is outside "
-            f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
-            name=name,
-            hint="convert it to 16000 Hz, or correct its header",
-        )
-    if reader.channels > limits.max_channels:
-        raise LimitExceededError(
-            f"{reader.channels} channels are more than {limits.max_channels}",
-            name=name,
-            hint="split the channels or raise limits.max_channels",
-        )
-    _check_length(reader.announced or 0, reader, name, limits)
-
-
-def _check_length(frames: int, reader: Reader, name: str, limits: Limits) -> None:
-    rate = reader.sample_rate_hz
-    if frames > limits.max_duration_s * rate:
-        raise LimitExceededError(
-            f"longer than {limits.max_duration_s:g} s",
-            name=name,
-            hint="split the recording or raise limits.max_duration_s",
-        )
-    samples = frames * reader.channels
-    if samples * SAMPLE_RATE_HZ > limits.max_samples * rate:
-        raise LimitExceededError(
-            f"more than {limits.max_samples} samples at 16 kHz over all channels",
-            name=name,
-            hint="split the recording or raise limits.max_samples",
-        )
-    if samples > limits.max_source_samples:
-        raise LimitExceededError(
-            f"more than {limits.max_source_samples} samples over all channels",
-            name=name,
-            hint="split the recording or raise limits.max_source_samples",
-        )
-
-
-def _metered(
-    reader: Reader, meter: SampleMeter, name: str, limits: Limits, deadline: Deadline
-) -> Iterator[Samples]:
-    """Yield the blocks of a reader, checked: limits, invalid samples, absurd values."""
-    frames = 0
-    for block in reader.blocks():
-        deadline.check()
-        frames += len(block)
-        _check_length(frames, reader, name, limits)
-        block = meter.update(block)
-        if meter.peak > MAX_PEAK:
-            raise _absurd(reader, name, meter.peak)
-        yield block
-    deadline.check()
-    if meter.invalid_share > MAX_INVALID_SHARE:
-        raise InvalidSamplesError(
-            f"{100 * meter.invalid_share:.3g} % of the samples are NaN or infinite",
-            name=name,
-            hint="export the recording again",
-        )
-
-
-def _absurd(reader: Reader, name: str, peak: float) -> InvalidSamplesError | CorruptAudioError:
-    message = f"damaged, or in a wrong scale: samples reach {peak:.3g} times full scale"
-    if reader.format == "array" or reader.format.endswith(("FLOAT", "DOUBLE")):
-        return InvalidSamplesError(
-            message, name=name, hint="divide integers kept as floats by 32768, or scale to [-1, 1]"
-        )
-    return CorruptAudioError(message, name=name, hint="copy or export it again")
-
-
-def _nothing(reader: Reader, name: str) -> EmptyAudioError | CorruptAudioError:
-    hint = "copy or export it again"
-    if reader.estimate == 0 and not reader.incomplete and reader.format.startswith(_PLAIN_FORMATS):
-        return EmptyAudioError("there are no samples in it", name=name, hint=hint)
-    return CorruptAudioError("not one sample could be decoded", name=name, hint=hint)
 
 
 def _joined(parts: list[Samples], channels: int) -> Samples:

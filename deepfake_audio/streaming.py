@@ -18,7 +18,8 @@ import numpy.typing as npt
 import soxr
 
 from ._blocks import as_float32
-from .audio import MAX_PEAK, AudioInfo
+from ._checks import MAX_PEAK
+from .audio import AudioInfo
 from .config import SAMPLE_RATE_HZ, Limits
 from .errors import InvalidSamplesError, LimitExceededError
 from .jitter import Arrivals, JitterBuffer
