@@ -20,7 +20,7 @@ from .test_report import check_every_number
 TOML = """\
 template = "cn2018"
 [model]
-name = "tiny"
+name = "default"
 [service]
 settings = "service.toml"
 policy = "policy.toml"
@@ -55,7 +55,7 @@ def write_clips(folder: Path) -> None:
 def test_from_the_data_of_a_service_to_a_closed_finding(
     service_folder: Path, tmp_path: Path
 ) -> None:
-    """At its own threshold the small model misses what went through a telephone codec."""
+    """At its own threshold the model misses what went through a telephone codec."""
     folder = tmp_path / "deployment"
     shutil.copytree(service_folder, folder)
     write_clips(folder / "clips")
@@ -90,7 +90,7 @@ def test_from_the_data_of_a_service_to_a_closed_finding(
     )  # fmt: skip
     assert clean["value"] == sum(each < first["threshold"] for each in p) / len(p)
 
-    report = assess(TOML.replace('"tiny"', '"tiny"\nthreshold = 0.4'), 0)
+    report = assess(TOML.replace('"default"', '"default"\nthreshold = 0.4'), 0)
     [finding] = [each for each in report["rectification"]["findings"] if each["key"] == KEY]
     last = finding["measurements"][-1]
     assert [each["state"] for each in finding["measurements"]] == ["open", "closed"]
@@ -99,7 +99,7 @@ def test_from_the_data_of_a_service_to_a_closed_finding(
     for measurement in finding["measurements"]:
         assert (out / measurement["evidence"].split()[0]).is_file(), "both stay beside the report"
     commands = {source["command"] for source in report["sources"]}
-    options = "--data clips --model tiny --policy balanced --quiet"
+    options = "--data clips --model default --policy balanced --quiet"
     assert f"deepfake-audio evaluate {options} --out evidence/evaluation" in commands
     assert (
         f"deepfake-audio robustness {options} --threshold 0.4 --condition clean --condition a-law "
