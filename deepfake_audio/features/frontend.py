@@ -101,7 +101,7 @@ class Frontend(nn.Module):
             spectrum = spectral.stft(waveform, **sizes)
         power = spectral.power_spectrum(spectrum)
         if config.kind == "long_term":
-            return Bands((power[:, 1:] + _BIN_FLOOR).log_().div_(_LOG_SCALE), ())
+            return Bands(torch.log(power[:, 1:] + _BIN_FLOOR) / _LOG_SCALE, ())
         energies = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
         if config.normalize == "mean":
             energies = energies - energies.mean(-1, keepdim=True)

@@ -31,8 +31,7 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     Tensor, shape (batch, 2, bins)
     """
     mean = log_power.mean(-1, keepdim=True)
-    deviation = log_power - mean
-    variance = deviation.mul_(deviation).mean(-1)  # many times faster than ``var``
+    variance = (log_power - mean).square().mean(-1)  # many times faster than ``var``
     spectra = torch.stack([mean[..., 0], (variance + 1e-5).sqrt()], 1)  # (batch, 2, bins)
     return spectra - _surroundings(spectra)
 

@@ -63,7 +63,7 @@ def stft(
 
 def power_spectrum(spectrum: Tensor) -> Tensor:
     """Squared magnitude of a complex spectrum, same shape, real."""
-    return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
 
 
 def hz_to_mel(frequency_hz: np.ndarray) -> np.ndarray:
