@@ -25,7 +25,7 @@ def medians(measured: dict[str, Any]) -> dict[tuple[str, str], float]:
     """
     return {
         (task["name"], timing["name"] if place else OURS): timing["median_s"] / task["audio_s"]
-        for task in measured["comparisons"]
+        for task in measured.get("comparisons", ())
         for place, timing in enumerate(task["timings"])
     }
 
@@ -45,7 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     common = [key for key in before if key in after]
     if not common:
-        print("the two files have no measurement in common", file=sys.stderr)
+        print(
+            "the two files have no measurement in common that can be compared; "
+            "give two of the same script, with the same clips",
+            file=sys.stderr,
+        )
         return 2
     slower = False
     for task, way in common:

@@ -103,8 +103,8 @@ class Limits(Config):
 class WindowConfig(Config):
     """How a recording is cut into the windows that the network hears.
 
-    A recording of up to ``single_s`` is one window, of the largest multiple of ``step_s`` that
-    fits; a longer one gives windows of ``window_s``. No window is ever padded.
+    A recording of up to ``single_s`` is one window, of the largest multiple of ``step_s``, or
+    of two, that fits; a longer one gives windows of ``window_s``. No window is ever padded.
 
     Attributes
     ----------

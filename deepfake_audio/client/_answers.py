@@ -12,6 +12,9 @@ import httpx
 from ..errors import DeepfakeAudioError
 from ..report import Report
 
+POLL_S = 0.5
+"""How often to ask again for what is not done, seconds."""
+
 _AGAIN = (429, 503)
 _PAUSE_S = 1.0
 
@@ -73,6 +76,7 @@ class Detection:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
+        """Build from what the service said."""
         said = fields["report"]
         report = Report.from_dict(said) if said else None
         return cls(
@@ -134,7 +138,12 @@ def _refusal(answer: httpx.Response) -> ServiceError:
             code=said["code"],
         )
     except (ValueError, KeyError, TypeError):  # such as a proxy's page
-        return ServiceError(f"HTTP status {answer.status_code}", status=answer.status_code)
+        return ServiceError(
+            f"HTTP status {answer.status_code}",
+            name=str(answer.url),
+            hint="check the address: that was not the service, but perhaps a proxy before it",
+            status=answer.status_code,
+        )
 
 
 def _seconds(text: str | None) -> float:

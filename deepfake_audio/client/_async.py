@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from ._answers import Detection, Patience
-from ._blocking import POLL_S
+from ._answers import POLL_S, Detection, Patience
 from ._requests import DETECTIONS, Submission, authorization, path_of, query_of
 
 
@@ -111,10 +110,12 @@ class AsyncClient:
 
     async def _patiently(self, send: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         """Return what the service says, coming again while it is full or away."""
-        patience = Patience(self._patience_s, str(self._http.base_url))
+        patience: Patience | None = None
         while True:
             outcome: httpx.Response | httpx.TransportError
             async with self._turns:
+                # Begins with the first turn: waiting for it is nobody's fault.
+                patience = patience or Patience(self._patience_s, str(self._http.base_url))
                 try:
                     outcome = await send()
                 except httpx.TransportError as error:

@@ -9,11 +9,8 @@ from typing import Any, Self
 
 import httpx
 
-from ._answers import Detection, Patience
+from ._answers import POLL_S, Detection, Patience
 from ._requests import DETECTIONS, Submission, authorization, path_of, query_of
-
-POLL_S = 0.5
-"""How often to ask again for what is not done, seconds."""
 
 
 class Client:

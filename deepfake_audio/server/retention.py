@@ -109,12 +109,12 @@ class Housekeeper(threading.Thread):
         begun = False
         while True:
             try:
+                webhooks.prune(self._database)
                 sweep(self._database, self._store)
                 if not begun:  # a whole store is much to look through
                     sweep_orphans(self._database, self._store)
                     begun = True
                 self._store.sweep(time.time())
-                webhooks.prune(self._database)
             except Exception:
                 logger.exception("the retention could not be kept; trying again")
             if self._stopped.wait(INTERVAL_S):

@@ -32,7 +32,7 @@ KEPT_DELIVERED = timedelta(days=30)
 """For how long a delivered callback can be looked up."""
 
 TIMEOUT_S = 10.0
-_PRUNED = 1000
+_PRUNED_AT_ONCE = 1000
 _LEASE_S = 60
 _IDLE_S = 1.0
 
@@ -317,11 +317,11 @@ def prune(database: Database) -> int:
                     Delivery.state == State.DELIVERED.value,
                     Delivery.next_at < now() - KEPT_DELIVERED,
                 )
-                .limit(_PRUNED)
+                .limit(_PRUNED_AT_ONCE)
             ).all()
             session.execute(delete(Delivery).where(Delivery.id.in_(old)))
         pruned += len(old)
-        if len(old) < _PRUNED:
+        if len(old) < _PRUNED_AT_ONCE:
             return pruned
 
 

@@ -22,6 +22,7 @@ from deepfake_audio.client import (
     Client,
     Detection,
     ServiceError,
+    _answers,
     _async,
     _blocking,
     verify,
@@ -175,6 +176,27 @@ def test_whoever_awaits_is_as_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 3
     assert len(set(asked)) == 1
     assert pauses == [1.0, 3.0]
+
+
+def test_patience_begins_with_the_first_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_s = 0.0
+    monkeypatch.setattr(_answers, "time", SimpleNamespace(monotonic=lambda: passed_s))
+
+    async def sleep(seconds: float) -> None:
+        """Take no time."""
+
+    async def main(url: str) -> Detection:
+        nonlocal passed_s
+        async with AsyncClient(url, patience_s=5, connections=1) as client:
+            async with client._turns:
+                waiting = asyncio.create_task(client.submit(b"sound"))
+                await asyncio.sleep(0)
+                passed_s += 100
+            monkeypatch.setattr(_async, "asyncio", SimpleNamespace(sleep=sleep))
+            return await waiting
+
+    with stubborn() as (url, _):
+        assert asyncio.run(main(url)).id == "det_1"
 
 
 def test_many_are_awaited_at_a_time(

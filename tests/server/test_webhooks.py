@@ -241,7 +241,7 @@ def test_dead_letters_are_listed_and_sent_again(
 def test_what_was_delivered_long_ago_is_pruned(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "_PRUNED", 2)
+    monkeypatch.setattr(webhooks, "_PRUNED_AT_ONCE", 2)
     old = webhooks.now() - webhooks.KEPT_DELIVERED
     states = {"delivered": 5, "dead": 1, "pending": 1}
     with database.write() as session:
