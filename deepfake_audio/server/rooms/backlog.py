@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,7 +74,9 @@ class Backlog:
 
     def add(self, dues: Iterable[Due]) -> None:
         """Have windows wait."""
-        self._waiting.extend(dues)
+        for due in dues:
+            due.left_out, due.speaker.left_out = due.speaker.left_out, 0
+            self._waiting.append(due)
 
     def next(self) -> list[Due]:
         """Take those that have waited longest, as many as make whole batches."""
@@ -125,16 +127,19 @@ class Backlog:
         soonest = time.monotonic() - self._max_delay_s
         ahead = 0
         kept: deque[Due] = deque()
+        since_kept: Counter[Speaker] = Counter()
         for due in self._waiting:
             is_late = soonest + (ahead + due.rows) * self._cost_s > due.received_at
             if is_late and due.rows and not due.window.counts:
-                due.speaker.left_out += due.left_out + 1
+                since_kept[due.speaker] += due.left_out + 1
             else:
                 ahead += due.rows
-                due.left_out += due.speaker.left_out
-                due.speaker.left_out = 0
+                due.left_out += since_kept.pop(due.speaker, 0)
                 kept.append(due)
         self._waiting = kept
+        # What comes next tells of those that none of these tells of.
+        for speaker, count in since_kept.items():
+            speaker.left_out += count
 
     def _found(self, scorer: Scorer, dues: Sequence[Due]) -> list[Heard]:
         parts = _shares(dues, _lanes_for(sum(due.rows for due in dues), self._lanes))
