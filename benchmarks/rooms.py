@@ -117,11 +117,20 @@ def serving(model: str) -> Iterator[tuple[str, int]]:
 
 
 def usage(pid: int) -> tuple[float, float]:
-    """Return a process's CPU seconds and its memory in MiB, as Linux tells."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return ticks / os.sysconf("SC_CLK_TCK"), resident * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """Return the CPU seconds and the memory in MiB of a process and its children, as Linux tells.
+
+    Pages that several of them share are counted once.
+    """
+    home = Path(f"/proc/{pid}")
+    fields = (home / "stat").read_text().rpartition(")")[2].split()
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    [line] = [row for row in (home / "smaps_rollup").open() if row.startswith("Pss:")]
+    mib = int(line.split()[1]) / 1024
+    for thread in (home / "task").iterdir():
+        for child in (thread / "children").read_text().split():
+            its_s, its_mib = usage(int(child))
+            cpu_s, mib = cpu_s + its_s, mib + its_mib
+    return cpu_s, mib
 
 
 def measure(model: str, speech: np.ndarray, rate: int, rooms: int, seconds: float) -> dict:

@@ -10,9 +10,11 @@ import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .windows import FloatArray
+import numpy.typing as npt
+
+Samples = npt.NDArray[Any]
 
 TOLERANCE_S = 0.02
 """Timestamps this far off are taken for inexact rather than for a gap."""
@@ -21,7 +23,7 @@ TOLERANCE_S = 0.02
 class Piece(NamedTuple):
     """What comes next: samples of shape (channels, samples), or so many that were lost."""
 
-    samples: FloatArray | None
+    samples: Samples | None
     n_lost: int = 0
 
 
@@ -49,7 +51,7 @@ class Arrivals:
 class _Waiting:
     place: int
     arrival: int
-    samples: FloatArray = field(compare=False)
+    samples: Samples = field(compare=False)
 
 
 class JitterBuffer:
@@ -85,7 +87,7 @@ class JitterBuffer:
         return self._next if self._by_number else None
 
     def put(
-        self, samples: FloatArray, *, sequence: int | None = None, time_s: float | None = None
+        self, samples: Samples, *, sequence: int | None = None, time_s: float | None = None
     ) -> Iterator[Piece]:
         """Take a chunk of shape (channels, samples); give what is now in order.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +143,11 @@ class Listener:
     def duration_s(self) -> float:
         """Seconds received."""
         return self._end / SAMPLE_RATE_HZ
+
+    @property
+    def until_due(self) -> int:
+        """Samples that complete the next window."""
+        return self._due - self._end
 
     @property
     def n_bytes(self) -> int:
@@ -286,8 +291,17 @@ class Listener:
         return Window(start, samples, active, sounding, final or on_grid, final)
 
 
-def hear(scorer: Scorer, windows: Sequence[Window]) -> Iterator[Heard]:
+def hear(
+    score: Callable[[Sequence[FloatArray]], Heard], windows: Sequence[Window]
+) -> Iterator[Heard]:
     """Score windows together, whatever they come from.
+
+    Parameters
+    ----------
+    score : callable
+        :meth:`Scorer.hear`, or what asks one elsewhere.
+    windows : sequence of Window
+        Whose channels that sound are scored.
 
     Yields
     ------
@@ -295,7 +309,7 @@ def hear(scorer: Scorer, windows: Sequence[Window]) -> Iterator[Heard]:
         Of each window, in order, shaped (channels,); 0 and False of channels that do not sound.
     """
     rows = [w.samples[channel] for w in windows for channel in np.flatnonzero(w.sounding)]
-    heard = scorer.hear(rows)
+    heard = score(rows)
     first = 0
     for window in windows:
         after = first + int(np.count_nonzero(window.sounding))
@@ -319,10 +333,10 @@ def listen(scorer: Scorer, blocks: Iterable[FloatArray], channels: int) -> Score
     listener = Listener(channels, scorer.header.windows)
     windows = (window for block in blocks for window in listener.feed(block))
     for group in in_groups(windows, lambda window: int(window.sounding.sum()), _GROUP_WINDOWS):
-        for window, found in zip(group, hear(scorer, group), strict=True):
+        for window, found in zip(group, hear(scorer.hear, group), strict=True):
             listener.take(window, found)
     if last := listener.finish():
-        [found] = hear(scorer, [last])
+        [found] = hear(scorer.hear, [last])
         listener.take(last, found)
     return conclude(listener.evidence(), time.perf_counter() - began)
 

@@ -22,7 +22,7 @@ from ._checks import MAX_PEAK
 from .audio import AudioInfo
 from .config import SAMPLE_RATE_HZ, Limits
 from .errors import InvalidSamplesError, LimitExceededError
-from .jitter import Arrivals, JitterBuffer
+from .jitter import Arrivals, JitterBuffer, Piece
 from .judging import Judge
 from .listening import Listener, Window, hear
 from .quality import SHORT_S, SampleMeter, quality_flags
@@ -35,6 +35,11 @@ EVENT_SCHEMA = "deepfake_audio.event/1"
 
 MAX_WINDOWS = 512
 """Windows scored in one go; more than so many due ones follow in further goes."""
+
+_GATHERED_BYTES = 36 * 1024
+"""Chunks that complete no window are looked at together, up to so many bytes of them."""
+
+_ARRAY_BYTES = 128  # of an array itself, beside what it holds
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,9 @@ class Stream:
         self._hop_frames = round(config.hop_s / FRAME_S)
         self._recent: deque[_Recent] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
         self._due: deque[Window] = deque()
+        self._gathered: list[npt.NDArray[np.integer]] = []
+        self._n_gathered = 0  # samples
+        self._gathered_bytes = 0
         self._source_frames = 0
 
     @property
@@ -158,12 +166,12 @@ class Stream:
     @property
     def duration_s(self) -> float:
         """Seconds of sound taken in."""
-        return self._listener.duration_s
+        return self._listener.duration_s + self._n_gathered / self.sample_rate_hz
 
     @property
     def n_bytes(self) -> int:
         """Memory held between chunks, bytes, resampler and due windows left out."""
-        return self._listener.n_bytes
+        return self._listener.n_bytes + self._gathered_bytes
 
     def push(
         self,
@@ -200,7 +208,7 @@ class Stream:
             raise ValueError(f"the stream {self.name!r} is closed")
         chunk = self._checked(samples)
         for piece in self._jitter.put(chunk, sequence=sequence, time_s=time_s):
-            self._take(piece.samples, piece.n_lost)
+            self._gather(piece)
         return len(self._due)
 
     def feed(
@@ -231,7 +239,8 @@ class Stream:
         if self.closed:
             raise ValueError(f"the stream {self.name!r} is closed")
         for piece in self._jitter.flush():
-            self._take(piece.samples, piece.n_lost)
+            self._gather(piece)
+        self._take_gathered()
         if self._resampler:
             rest = self._resampler.resample_chunk(
                 np.empty((0, self.channels), np.float32), last=True
@@ -291,19 +300,44 @@ class Stream:
             arrivals=self.arrivals,
         )
 
-    def _take(self, samples: FloatArray | None, n_lost: int) -> None:
+    def _gather(self, piece: Piece) -> None:
+        """Take in what comes next; integers only once they complete a window.
+
+        Whoever sends a tenth of a second at a time then costs little more than who sends seconds.
+        """
+        samples = piece.samples
+        if samples is None or samples.dtype.kind == "f":
+            self._take_gathered()
+            lost = samples is None
+            silence = np.zeros((self.channels, piece.n_lost), dtype=np.float32)
+            self._take(silence if samples is None else samples, lost=lost)
+            return
+        if self._gathered and self._gathered[0].dtype != samples.dtype:
+            self._take_gathered()
+        self._gathered.append(samples)
+        self._n_gathered += samples.shape[1]
+        self._gathered_bytes += samples.nbytes + _ARRAY_BYTES
+        due = self._listener.until_due * self.sample_rate_hz / SAMPLE_RATE_HZ
+        if self._n_gathered >= due or self._gathered_bytes >= _GATHERED_BYTES:
+            self._take_gathered()
+
+    def _take_gathered(self) -> None:
+        if self._gathered:
+            block = np.concatenate(self._gathered, axis=1)
+            self._gathered.clear()
+            self._n_gathered = self._gathered_bytes = 0
+            self._take(self._meter.update(as_float32(block.T)).T)
+
+    def _take(self, samples: FloatArray, *, lost: bool = False) -> None:
         """Bring what comes next to 16 kHz and cut it into windows."""
-        lost = samples is None
-        if samples is None:
-            samples = np.zeros((self.channels, n_lost), dtype=np.float32)
         self._source_frames += samples.shape[1]
         if self._resampler:
             samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
         self._due.extend(self._listener.feed(samples, lost=lost))
 
-    def _checked(self, samples: npt.NDArray[Any]) -> FloatArray:
-        """Return a chunk as float32 of shape (channels, samples)."""
-        array = np.atleast_2d(np.asarray(samples))
+    def _checked(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a copy of a chunk, shape (channels, samples): float32, or integers as they are."""
+        array = np.atleast_2d(np.array(samples))
         wide = array.dtype.kind not in "fiu" or (
             array.dtype.kind != "f" and array.dtype.itemsize > 4
         )
@@ -313,6 +347,8 @@ class Stream:
                 name=self.name,
                 hint=f"give ({self.channels}, samples) as floats, or integers of up to 32 bits",
             )
+        if array.dtype.kind != "f":
+            return array
         chunk = self._meter.update(as_float32(array.T))
         if self._meter.peak > MAX_PEAK:
             peak, self._meter.peak = self._meter.peak, 0.0
@@ -420,7 +456,7 @@ class StreamPool:
         self._streams.pop(id(stream), None)
 
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
-        found = hear(self.scorer, [window for _, window in due])
+        found = hear(self.scorer.hear, [window for _, window in due])
         events = []
         for (stream, window), its in zip(due, found, strict=True):
             if event := stream.settle(window, its):

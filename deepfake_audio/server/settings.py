@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_event_delay_s : float
         Events of rooms that would come later than this are left out, seconds; reports miss
         nothing.
+    rooms_apart : bool
+        Score rooms in processes of their own, one for each of ``scorers``, begun with the first
+        room; each takes some 400 MiB, and many more rooms are heard in time. On a CPU only.
     resume_s : float
         How long a live room waits for a client that has gone, seconds.
     webhook_secret : str or None
@@ -125,6 +128,7 @@ class Settings(BaseSettings):
     room_idle_s: Positive = 60.0
     max_room_speed: Annotated[float, Field(ge=1)] = 5.0
     max_event_delay_s: Positive = 0.3
+    rooms_apart: bool = True
     resume_s: Positive = 30.0
     webhook_secret: str | None = None
     webhook_allow_private: bool = False
@@ -174,6 +178,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The database to use."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'service.sqlite3'}"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models that may be in service."""
+        return (self.model, self.candidate_model) if self.candidate_model else (self.model,)
 
     @property
     def storage(self) -> str:

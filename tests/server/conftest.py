@@ -194,6 +194,7 @@ def make_settings(tmp_path: Path, request: pytest.FixtureRequest) -> MakeSetting
     With ``TEST_DATABASE=postgresql`` all tests of the service run over PostgreSQL.
     """
     defaults = {"data_dir": tmp_path / "data", "port": 0, "model": "tiny", "device": "cpu"}
+    defaults["rooms_apart"] = False  # processes take seconds to begin; those that test them ask
     if os.environ.get("TEST_DATABASE") == "postgresql":
         cluster: Postgres = request.getfixturevalue("postgres")
         defaults["database_url"] = cluster.create(f"{tmp_path.name}-{time.time_ns()}"[-60:])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from deepfake_audio.server.database import Delivery
 from deepfake_audio.server.engine import Engine
 from deepfake_audio.server.policy import PolicyFile
 from deepfake_audio.server.rooms import lifelines, protocol, records
+from deepfake_audio.server.rooms.apart import Apart
 from deepfake_audio.server.rooms.protocol import HEADER
 
 from .conftest import MakeSettings, RunningService, running
@@ -677,6 +679,41 @@ def test_what_would_be_late_is_left_out_and_the_report_is_whole(
     assert times == [4, 7, 10, 13, 16, 19]
     assert [event["left_out"] for event in client.all("event")] == [3, 2, 2, 2, 2, 2]
     same_report(client.all("report")[0], detector.detect(sound, sample_rate_hz=RATE))
+
+
+def test_rooms_are_heard_in_processes_of_their_own(
+    make_service: MakeService, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = Apart._ask
+
+    def watched(self: Apart, sha256: str, rows: Any) -> Any:
+        asked.append(len(rows))
+        return ask(self, sha256, rows)
+
+    monkeypatch.setattr(Apart, "_ask", watched)
+    sound = spoken(300)
+    with make_service(rooms_apart=True, max_room_speed=1000.0) as rooms:
+        client = Client(rooms, rooms.key("submit"))
+        client.start()
+        client.join()
+        second = 0
+        while not asked:  # they take some seconds to begin
+            client.speak(0, sound[second * RATE : (second + 1) * RATE], 10 * second)
+            second += 1
+            time.sleep(0.1)
+        client.speak(0, sound[second * RATE : (second + 5) * RATE], 10 * second)
+        client.stop()
+        lanes = [thread for thread in threading.enumerate() if "rooms-" in thread.name]
+        assert len(lanes) > 1
+    heard = sound[: (second + 5) * RATE]
+    [report] = client.all("report")
+    assert report["report"]["input"]["duration_s"] == second + 5
+    assert [event["time_s"] for event in client.all("event")] == list(range(1, second + 6))
+    whole = detector.detect(heard, sample_rate_hz=RATE)
+    assert len(report["report"]["segments"]) == len(whole.segments)
+    assert sum(asked) > 0
+    assert not any(thread.is_alive() for thread in lanes)
 
 
 def test_no_room_is_opened_for_what_cannot_be_heard(

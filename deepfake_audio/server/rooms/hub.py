@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -27,7 +27,8 @@ from ..models import Models
 from ..policy import Surface
 from ..settings import Settings
 from . import lifelines, records
-from .backlog import Backlog, Due, warm_up
+from .apart import can_be_apart
+from .backlog import Backlog, Due, Told, warm_up
 from .protocol import Frame, Join, Leave, error_message
 from .recorder import Recorder
 from .records import Ending
@@ -92,9 +93,16 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._pools: WeakKeyDictionary[Engine, StreamPool] = WeakKeyDictionary()
         self._inbox: deque[Callable[[], None]] = deque()
+        self._heard: deque[Sequence[Due]] = deque()
         self._wanted = threading.Event()
         self._stopping = threading.Event()
-        self._backlog = Backlog(settings.scorers, settings.max_event_delay_s)
+        scored_apart = settings.rooms_apart and can_be_apart(models.live.scorer)
+        self._backlog = Backlog(
+            settings.scorers,
+            settings.max_event_delay_s,
+            self._scored,
+            settings.models if scored_apart else (),
+        )
         self._recorder = Recorder(database, on_record)
         self._closing: deque[Room] = deque()
         self._tended_at = 0.0
@@ -205,12 +213,18 @@ class Hub:
         self._inbox.append(task)
         self._wanted.set()
 
+    def _scored(self, dues: Sequence[Due]) -> None:
+        """Have told what a lane has heard."""
+        self._heard.append(dues)
+        self._wanted.set()
+
     # On the thread of the hub.
 
     def _run(self) -> None:
         warm_up(self._models.live.scorer)
+        self._backlog.start()
         while not (self._stopping.is_set() and self._is_done()):
-            if not (self._inbox or self._backlog or self._closing):
+            if not self._closing:
                 self._wanted.wait(_TEND_S)
                 time.sleep(TICK_S)
             self._wanted.clear()
@@ -221,15 +235,12 @@ class Hub:
                 time.sleep(TICK_S)
 
     def _turn(self) -> None:
-        began = time.perf_counter()
-        # All that has come before anything is heard: only then is it known what can be in time.
+        while self._heard:
+            self._tell(self._backlog.settle(self._heard.popleft()))
         for _ in range(len(self._inbox)):
             if len(self._backlog) >= MAX_BACKLOG:
                 break
             self._inbox.popleft()()
-        batch = self._backlog.next()
-        self._tell(batch)
-        self._backlog.learn(batch, time.perf_counter() - began)
         if self._closing:
             self._close(self._closing.popleft())
         self._tend()
@@ -272,12 +283,12 @@ class Hub:
             self._leave(room, room.speaker(speaker_id))
 
     def _leave(self, room: Room, speaker: Speaker) -> None:
-        self._tell(self._backlog.of(speaker))
+        self._tell(self._backlog.rest(speaker))
         room.leave(speaker)
 
-    def _tell(self, batch: list[Due]) -> None:
-        """Score windows and tell of them."""
-        for due, event in self._backlog.hear(batch):
+    def _tell(self, told: Iterable[Told]) -> None:
+        """Tell rooms what was heard."""
+        for due, event in told:
             room = due.room
             if alert := room.hear(due.speaker, event, due.left_out):
                 self._recorder.write(records.alerted, room.id, room.opening, alert)
