@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         nothing.
     rooms_apart : bool
         Score rooms in processes of their own, one for each of ``scorers``, begun with the first
-        room; each takes some 400 MiB, and many more rooms are heard in time. On a CPU only.
+        room; each takes some 200 MiB, and many more rooms are heard in time. On a CPU only.
     resume_s : float
         How long a live room waits for a client that has gone, seconds.
     webhook_secret : str or None

@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,16 +18,10 @@ from deepfake_audio.server.engine import Engine
 from deepfake_audio.server.policy import PolicyFile
 from deepfake_audio.server.rooms.apart import Apart
 
+from .conftest import until
+
 WAIT_S = 60
 ROWS = [make_speech(seconds, seed) for seed, seconds in enumerate((4, 4, 2, 1))]
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +40,7 @@ def shared() -> Iterator[Apart]:
 def apart(shared: Apart, engine: Engine) -> Apart:
     """A process that is ready, and may be another one than before."""
     shared._not_before = 0.0
-    until(shared._ready)
+    until(shared._ready, WAIT_S)
     return shared
 
 
@@ -86,7 +78,7 @@ def test_a_lost_process_costs_no_window(
     assert process.returncode == -signal.SIGKILL
     assert not apart._ready()  # and not at once again
     apart._not_before = 0.0
-    until(apart._ready)
+    until(apart._ready, WAIT_S)
     assert apart._process.pid != process.pid
 
 
@@ -95,7 +87,7 @@ def test_until_it_is_ready_and_for_other_models_windows_are_scored_here(engine: 
     try:
         assert len(apart.hear(engine, ROWS).llr) == len(ROWS)
         assert apart._process is not None
-        until(apart._ready)
+        until(apart._ready, WAIT_S)
         assert engine.model.sha256 not in apart._ready()
         assert len(apart.hear(engine, ROWS).llr) == len(ROWS)
     finally:
@@ -106,7 +98,7 @@ def test_a_process_that_cannot_start_is_done_without(engine: Engine) -> None:
     apart = Apart(["/nowhere/model.safetensors"])
     assert len(apart.hear(engine, ROWS).llr) == len(ROWS)
     assert apart._process is not None
-    until(lambda: not apart._ready() and apart._process is None)
+    until(lambda: not apart._ready() and apart._process is None, WAIT_S)
     assert len(apart.hear(engine, ROWS).llr) == len(ROWS)
     assert apart._process is None
 
@@ -126,4 +118,11 @@ def test_it_ends_with_the_service() -> None:
             pytest.skip("no /proc here to see it by")
         assert child.exists()
         parent.kill()
-        until(lambda: not child.exists() or ") Z " in (child / "stat").read_text())
+        until(lambda: _has_ended(child), WAIT_S)
+
+
+def _has_ended(process: Path) -> bool:
+    try:
+        return ") Z " in (process / "stat").read_text()
+    except OSError:
+        return True

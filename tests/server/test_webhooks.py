@@ -21,6 +21,8 @@ from deepfake_audio import signatures
 from deepfake_audio.server import audit, outbound, webhooks
 from deepfake_audio.server.database import Database, Delivery
 from deepfake_audio.server.errors import NotFoundError, RequestError
+from deepfake_audio.server.retention import Housekeeper
+from deepfake_audio.server.store import Store
 from deepfake_audio.server.webhooks import Courier
 from deepfake_audio.signatures import SIGNATURE_HEADER
 
@@ -261,6 +263,20 @@ def test_what_was_delivered_long_ago_is_pruned(
         "dead": 2,
         "pending": 2,
     }
+
+
+def test_the_housekeeper_prunes(database: Database, tmp_path: Path) -> None:
+    with database.write() as session:
+        one = webhooks.enqueue(
+            session, tenant="t", subject="det_1", url="http://a/", event="e", body={}
+        )
+        one.state = "delivered"
+        one.next_at = webhooks.now() - webhooks.KEPT_DELIVERED - timedelta(minutes=1)
+    housekeeper = Housekeeper(database, Store(str(tmp_path / "audio"), tmp_path / "incoming"))
+    housekeeper.stop()  # after one round
+    housekeeper.run()
+    with database.read() as session:
+        assert not session.scalars(select(Delivery)).all()
 
 
 def test_delays_are_kept(database: Database, receiver: Receiver) -> None:

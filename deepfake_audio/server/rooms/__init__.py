@@ -2,6 +2,7 @@
 
 Read in this order: ``protocol`` (what clients say), ``outbox`` (what they are told), ``sound``
 (chunks -> samples), ``alarm`` (events -> alerts), ``room``, ``records`` (what stays of a room),
-``recorder`` (their writer), ``lifelines`` (which process a room lives in), ``backlog`` (windows ->
-batches -> events), ``hub`` (the thread that hears all rooms), ``connection``.
+``recorder`` (their writer), ``lifelines`` (which process a room lives in), ``apart`` (a process
+that scores), ``backlog`` (windows -> batches -> events), ``hub`` (the thread that hears all rooms),
+``connection``.
 """
