@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import uvicorn
 
 from .._process import prepare_for_batches, share_one_heap
 from ..errors import ConfigError
+from . import logs
 from .app import create_app
 from .patience import ImpatientProtocol
 from .service import Service
@@ -40,8 +40,7 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     ConfigError
         If the address is taken, or the settings name something that cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.begin(settings.log_format)
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
@@ -63,6 +62,7 @@ def make_server(service: Service) -> uvicorn.Server:
             http=ImpatientProtocol,
             h11_max_incomplete_event_size=HEADER_BYTES,
             access_log=False,
+            log_config=None,  # as all others log
             log_level="warning",
             server_header=False,
             limit_concurrency=CONNECTIONS,

@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from ..config import Limits
 from ..errors import ConfigError
+from .logs import LogFormat
 
 ENV_PREFIX = "DEEPFAKE_AUDIO_"
 
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
         Folder or ``s3://bucket/prefix`` for audio; a folder in ``data_dir`` by default.
     host, port : str, int
         Where to listen.
+    log_format : {"text", "json"}
+        How to log to standard error; JSON has one object a line, for machines.
     insecure_local : bool
         No keys at all, for a first try; refused unless ``host`` is a loopback address.
     model, device : str
@@ -102,6 +105,7 @@ class Settings(BaseSettings):
     storage_url: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    log_format: LogFormat = "text"
     insecure_local: bool = False
     model: str = "default"
     candidate_model: str | None = None
