@@ -1,6 +1,6 @@
 """The process in which windows of rooms are scored; started by :mod:`.apart`.
 
-Arguments: a device, and the models to load. Says which it has, then reads windows from standard
+Its arguments are the models to load. Says which it has, then reads windows from standard
 input and answers with what is heard in them; :mod:`.apart` describes both. Ends with its input.
 """
 
@@ -30,11 +30,10 @@ def main() -> None:
     os.dup2(2, 1)
     torch.set_num_threads(1)
     prepare_for_batches()
-    device, *models = sys.argv[1:]
     scorers = {}
-    for model in models:
+    for model in sys.argv[1:]:
         checkpoint = load_checkpoint(model)
-        scorer = Scorer(checkpoint.network, checkpoint.header, device)
+        scorer = Scorer(checkpoint.network, checkpoint.header, "cpu")
         warm_up(scorer)
         scorers[checkpoint.sha256] = scorer
     answers.write(" ".join(scorers).encode() + b"\n")

@@ -103,7 +103,7 @@ class Apart:
         return self._known
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "deepfake_audio.server.rooms._apart", "cpu"]
+        command = [sys.executable, "-m", "deepfake_audio.server.rooms._apart"]
         try:
             process = subprocess.Popen(
                 [*command, *self._models],
