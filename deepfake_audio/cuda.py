@@ -104,6 +104,9 @@ class CudaRunner:
         finally:
             self._idle.put(gpu)
 
+    def prepare_for_threads(self) -> None:
+        """Do nothing: each GPU is asked by one thread at a time."""
+
 
 class _Gpu:
     """One device; to be asked by one thread at a time."""

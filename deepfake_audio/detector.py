@@ -24,6 +24,10 @@ from .streaming import Stream, StreamConfig, StreamPool
 GROUP_WINDOWS = 256
 """Inputs are scored together until they have this many windows."""
 
+WORKER_GROUP_WINDOWS = 96
+"""The same where several groups are scored at a time: the last one, beside which nothing is left to
+do, should be short."""
+
 WORKER_FIRST_WINDOWS = 32
 """Where several groups are scored at a time they begin with this many, so that few inputs are
 shared out, too, and grow: windows of one length are many enough to fill batches in a large one."""
@@ -211,7 +215,11 @@ class Detector:
             One for each, in order.
         """
         if self.workers > 1:
-            groups = in_groups(decoded, self._n_windows, GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS)
+            with decoded.resting():
+                self.scorer.prepare_for_threads()
+            groups = in_groups(
+                decoded, self._n_windows, WORKER_GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS
+            )
             for outcomes in read_ahead(
                 self._judged,
                 groups,

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from .checkpoint import HEADER_KEY, Checkpoint
 from .config import SAMPLE_RATE_HZ
 from .errors import CheckpointError, ConfigError, MissingExtraError
-from .model import Network, fused
+from .model import fused
 from .onnx_network import INPUT, OUTPUTS, OnnxNetwork
 from .quantization import quantized
+from .tracing import Heads, example_windows, traced
 from .windows import FloatArray
 
 MAX_DIFFERENCE = 1e-4
@@ -44,18 +44,6 @@ class Int8Difference:
 
     logit_rms: float
     logit_spread: float
-
-
-class _Heads(nn.Module):
-    """The outputs that are of use outside training, by name."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.network(waveform)
-        return output.logit, output.speech, output.embedding
 
 
 def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float:
@@ -170,12 +158,10 @@ def export_torchscript(checkpoint: Checkpoint, path: str | Path) -> float:
     """
     path = _named(path, ".pt")
     heads = _heads(checkpoint)
-    example = _example()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer on shapes; the check below is for those
-        heads(example)
-        script = torch.jit.trace(heads, (example,), check_trace=False)
-        file = io.BytesIO()
+    script = traced(heads)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.jit.save(script, file, _extra_files={HEADER_KEY: _header(checkpoint)})
         file.seek(0)
         loaded = torch.jit.load(file)
@@ -195,15 +181,11 @@ def _named(path: str | Path, suffix: str) -> Path:
     return path
 
 
-def _heads(checkpoint: Checkpoint) -> _Heads:
-    return _Heads(fused(checkpoint.torch_network)).eval()
+def _heads(checkpoint: Checkpoint) -> Heads:
+    return Heads(fused(checkpoint.torch_network)).eval()
 
 
-def _example() -> Tensor:
-    return torch.randn(2, 4 * SAMPLE_RATE_HZ) * 0.05
-
-
-def _onnx_graph(heads: _Heads) -> Any:
+def _onnx_graph(heads: Heads) -> Any:
     """Return the ONNX model of a network."""
     try:
         import onnx  # noqa: F401
@@ -214,7 +196,7 @@ def _onnx_graph(heads: _Heads) -> Any:
         ) from None
     batch = torch.export.Dim("batch", min=1, max=4096)
     samples = torch.export.Dim("samples", min=1600, max=60 * SAMPLE_RATE_HZ)
-    example = _example()
+    example = example_windows()
     with torch.no_grad():
         heads(example)  # windows and the like are cached: let them be real tensors, not traced ones
     # The exporter comments on torchvision, and at length on itself.
@@ -263,7 +245,7 @@ def _write(path: Path, content: bytes) -> None:
 
 @torch.inference_mode()
 def _difference(
-    run: Callable[[FloatArray], Sequence[FloatArray]], heads: _Heads, path: Path
+    run: Callable[[FloatArray], Sequence[FloatArray]], heads: Heads, path: Path
 ) -> float:
     """Return the largest difference of an output; refuse one above MAX_DIFFERENCE."""
     rng = np.random.default_rng(0)

@@ -5,7 +5,8 @@ It runs in torch on the CPU, in torch on GPUs (:mod:`deepfake_audio.cuda`), or a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, get_args
 
 from .devices import Exactly, Precision, resolve_devices, resolve_precision
@@ -45,6 +46,9 @@ class Runner(Protocol):
         Each is used up before the next is asked for: all may be the same memory.
         """
 
+    def prepare_for_threads(self) -> None:
+        """Get ready to be asked by several threads at a time, if that takes anything."""
+
 
 class OnnxRunner:
     """An exported graph on the CPU; attributes as of :class:`Runner`."""
@@ -61,6 +65,9 @@ class OnnxRunner:
         """Run batches."""
         return [self._graph.run(batch) for batch in batches]
 
+    def prepare_for_threads(self) -> None:
+        """Do nothing: a graph runs without Python."""
+
 
 class CpuRunner:
     """A torch network on the CPU; attributes as of :class:`Runner`."""
@@ -71,12 +78,16 @@ class CpuRunner:
         import torch
 
         from .model import fused
+        from .tracing import Heads
 
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._module = fused(network, dtype)
-        self.network: Network | OnnxNetwork = self._module
+        module = fused(network, dtype)
+        self.network: Network | OnnxNetwork = module
         self.devices: list[torch.device | str] = [torch.device("cpu")]
         self.precision: Exactly = precision
+        self._heads = Heads(module).eval()
+        self._ask: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._heads
+        self._preparing = threading.Lock()
 
     def run(self, batches: Iterable[FloatArray]) -> list[Outputs]:
         """Run batches."""
@@ -85,15 +96,21 @@ class CpuRunner:
         found = []
         with torch.inference_mode():
             for batch in batches:
-                output = self._module(torch.from_numpy(batch))
+                logit, speech, embedding = self._ask(torch.from_numpy(batch))
                 found.append(
                     Outputs(
-                        output.logit.double().numpy(),
-                        output.speech.double().numpy(),
-                        output.embedding.float().numpy(),
+                        logit.double().numpy(), speech.double().numpy(), embedding.float().numpy()
                     )
                 )
         return found
+
+    def prepare_for_threads(self) -> None:
+        """Record the network, so that threads need not wait for each other: half a second."""
+        from .tracing import traced
+
+        with self._preparing:
+            if self._ask is self._heads:
+                self._ask = traced(self._heads)
 
 
 def make_runner(

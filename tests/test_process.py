@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from deepfake_audio._process import loading
 
 HEAPS = """
 import ctypes, threading
@@ -41,3 +45,36 @@ def test_one_heap_serves_all_threads() -> None:
 
     assert heaps(shared=False) > 1
     assert heaps(shared=True) == 1
+
+
+def test_loading_leaves_the_collector_as_it_was() -> None:
+    with loading():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(KeyboardInterrupt), loading():
+        raise KeyboardInterrupt
+    assert gc.isenabled()
+
+
+ENDING = """
+import atexit, sys
+from deepfake_audio._process import end_at_once
+atexit.register(print, "taken apart")
+print("said")
+end_at_once(3)
+"""
+
+
+def test_what_was_said_is_out_before_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "said\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_what_cannot_be_said_is_no_success() -> None:
+    code = "from deepfake_audio.cli import detect_process; detect_process()"
+    command = [sys.executable, "-c", code, "--version"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr

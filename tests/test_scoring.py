@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from sounds import make_speech
 from deepfake_audio.calibration import Calibration
 from deepfake_audio.checkpoint import load_checkpoint
 from deepfake_audio.config import WindowConfig
+from deepfake_audio.devices import Precision
 from deepfake_audio.errors import CheckpointError, ConfigError
-from deepfake_audio.model import ModelOutput
+from deepfake_audio.model import ModelOutput, Network
 from deepfake_audio.reduction import Score
 from deepfake_audio.report import Reason
 from deepfake_audio.scoring import Scorer
@@ -214,6 +216,42 @@ def test_nothing_in_nothing_out() -> None:
 def test_a_broken_network_is_an_error(speech: MakeSpeech) -> None:
     with pytest.raises(CheckpointError, match="finite"):
         ruled(lambda w: w.sum(1) * float("nan")).score([speech(2)[None]])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_threads_change_no_bit(speech: MakeSpeech, precision: Precision) -> None:
+    checkpoint = load_checkpoint("default")
+    plain, shared = (
+        Scorer(checkpoint.network, checkpoint.header, precision=precision) for _ in range(2)
+    )
+    shared.prepare_for_threads()
+    shared.prepare_for_threads()  # once is enough
+    lengths = (0.5, 1.3, 2, 2.5, 4, 5.7, 6, 11)
+    sounds = [speech(seconds, seed)[None] for seed, seconds in enumerate((*lengths, *lengths))]
+    groups = [sounds, sounds[::-1], sounds[3:4], sounds[7:8]]
+    expected = [plain.score(group) for group in groups]
+    with ThreadPoolExecutor(len(groups)) as pool:
+        found = list(pool.map(shared.score, groups))
+    for scores, references in zip(found, expected, strict=True):
+        for one, other in zip(scores, references, strict=True):
+            assert one.llr == other.llr
+            np.testing.assert_array_equal(one.segments.llr, other.segments.llr)
+
+
+def test_a_prepared_network_runs_without_python(
+    speech: MakeSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(UNITTEST.network, UNITTEST.header)
+    sound = [speech(3)[None]]
+    [before] = scorer.score(sound)
+    scorer.prepare_for_threads()
+
+    def asked(*_: object) -> None:
+        raise AssertionError("the network was called from Python")
+
+    monkeypatch.setattr(Network, "forward", asked)
+    [after] = scorer.score(sound)
+    assert before.llr == after.llr
 
 
 def test_precisions(speech: MakeSpeech) -> None:

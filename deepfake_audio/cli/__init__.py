@@ -7,6 +7,8 @@ import signal
 import sys
 from types import FrameType
 
+from .._process import end_at_once
+
 EXIT_HIT = 1
 EXIT_USAGE = 2
 EXIT_SOME_UNREADABLE = 3
@@ -16,8 +18,18 @@ EXIT_BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE has ended."""
 
 
+def detect_process() -> None:
+    """Entry point of ``detect``, which ends the process itself."""
+    try:
+        detect_main()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            end_at_once(end.code)
+        raise
+
+
 def detect_main() -> None:
-    """Entry point of ``detect``."""
+    """Run ``detect``."""
     from .detect import app
 
     _prepare_process()

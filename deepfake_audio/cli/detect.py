@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._process import one_thread_each
+from .._process import loading, one_thread_each
 from ..errors import DeepfakeAudioError
 from ..report import Report, Verdict
 from . import (
@@ -129,13 +129,14 @@ def detect(
         output = CsvOutput(segments=segments)
 
     def load(*, many: bool) -> Detector:
-        from ..detector import Detector
+        with loading():
+            from ..detector import Detector
 
-        exported = model.endswith(".onnx")  # has threads of its own
-        workers = one_thread_each(device) if many and not exported else 1
-        return Detector.load(
-            model, device=device, policy=policy.value, threshold=threshold, workers=workers
-        )
+            exported = model.endswith(".onnx")  # has threads of its own
+            workers = one_thread_each(device) if many and not exported else 1
+            return Detector.load(
+                model, device=device, policy=policy.value, threshold=threshold, workers=workers
+            )
 
     def run() -> int:
         found = _find(inputs, recursive=recursive, quiet=quiet, verbose=verbose)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import DeepfakeAudioError
-from . import locality
+from . import locality, telemetry
 from .errors import RequestError
 from .patience import SmallBodies
 from .routes import callbacks, dashboard, detections, models, operations, page, reviews, rooms
@@ -74,6 +74,8 @@ def create_app(service: Service) -> FastAPI:
         app.add_middleware(_ThisMachine)
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)
+    if service.settings.telemetry:
+        telemetry.watch(app)
     return app
 
 

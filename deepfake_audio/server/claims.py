@@ -238,4 +238,5 @@ def _call_back(session: Session, done: Detection) -> None:
             url=done.callback_url,
             event=_KINDS[done.status],
             body=as_dict(done),
+            traceparent=done.traceparent,
         )

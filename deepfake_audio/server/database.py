@@ -136,6 +136,8 @@ class Detection(Base):
     review_state: Mapped[str | None] = mapped_column(String(16), index=True)  # open | closed
     review_decision: Mapped[str | None] = mapped_column(String(16))
 
+    traceparent: Mapped[str | None] = mapped_column(String(64))  # of the request that brought it
+
 
 class Review(Base):
     """What one person said of one recording."""
@@ -186,6 +188,7 @@ class Delivery(Base):
     next_at: Mapped[datetime]
     last_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
+    traceparent: Mapped[str | None] = mapped_column(String(64))  # of what it tells of
 
 
 class ShadowScore(Base):

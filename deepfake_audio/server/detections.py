@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from . import audit
+from . import audit, telemetry
 from .database import Database, Detection, new_id, newest, now
 from .errors import NotFoundError, RequestError
 from .store import Store
@@ -52,6 +52,8 @@ class Submission:
         As in the API.
     id : str
         Of the detection that comes of it.
+    traceparent : str, optional
+        Of the request, see :mod:`.telemetry`; taken from where the submission is made.
     """
 
     tenant: str
@@ -67,6 +69,7 @@ class Submission:
     idempotency_key: str | None = None
     batch_id: str | None = None
     id: str = field(default_factory=lambda: new_id("det"))
+    traceparent: str | None = field(default_factory=telemetry.current)
 
 
 def known(database: Database, submission: Submission) -> Detection | None:
@@ -143,6 +146,7 @@ def _detection(store: Store, submission: Submission) -> Detection:
         retain_until=moment + timedelta(days=submission.retention_days),
         status="queued",
         attempts=0,
+        traceparent=submission.traceparent,
     )
 
 

@@ -37,4 +37,6 @@ def begin(kind: LogFormat) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What they have to say on an ordinary day is of no use, and an URL may hold a secret.
+    for talker in ("alembic", "httpx"):
+        logging.getLogger(talker).setLevel(logging.WARNING)

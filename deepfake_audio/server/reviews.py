@@ -154,6 +154,7 @@ def decide(
             url=detection.callback_url,
             event="review.closed",
             body=detections.as_dict(detection),
+            traceparent=detection.traceparent,
         )
     return detection
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 import uvicorn
 
 from .._process import prepare_for_batches, share_one_heap
 from ..errors import ConfigError
-from . import logs
+from . import logs, telemetry
 from .app import create_app
 from .patience import ImpatientProtocol
 from .service import Service
@@ -47,11 +48,24 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     sys.setswitchinterval(SWITCH_S)
     prepare_for_batches()
     share_one_heap()
-    sock = listen(settings)
-    host, port = sock.getsockname()[:2]
-    server = make_server(Service(settings))
-    on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    server.run(sockets=[sock])
+    with ExitStack() as at_the_end:
+        if settings.telemetry:
+            at_the_end.callback(telemetry.begin())
+        sock = listen(settings)
+        host, port = sock.getsockname()[:2]
+        server = make_server(Service(settings))
+        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        _serve(server, sock)
+
+
+def _serve(server: uvicorn.Server, sock: socket.socket) -> None:
+    """Serve until somebody asks to stop, which is no failure."""
+    try:
+        server.run(sockets=[sock])
+    except (KeyboardInterrupt, SystemExit):
+        # uvicorn hands on the signal that it has stopped by.
+        if server.force_exit or not server.should_exit:
+            raise
 
 
 def make_server(service: Service) -> uvicorn.Server:

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         Where to listen.
     log_format : {"text", "json"}
         How to log to standard error; JSON has one object a line, for machines.
+    telemetry : bool
+        Send spans by OpenTelemetry, see :mod:`deepfake_audio.server.telemetry`.
     insecure_local : bool
         No keys at all, for a first try; refused unless ``host`` is a loopback address.
     model, device : str
@@ -106,6 +108,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     log_format: LogFormat = "text"
+    telemetry: bool = False
     insecure_local: bool = False
     model: str = "default"
     candidate_model: str | None = None

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from ..signatures import SIGNATURE_HEADER, sign
-from . import audit, outbound
+from . import audit, outbound, telemetry
 from .database import Database, Delivery, new_id, newest, now
 from .errors import NotFoundError, RequestError
 
@@ -46,7 +46,14 @@ class State(StrEnum):
 
 
 def enqueue(
-    session: Session, *, tenant: str, subject: str, url: str, event: str, body: dict[str, Any]
+    session: Session,
+    *,
+    tenant: str,
+    subject: str,
+    url: str,
+    event: str,
+    body: dict[str, Any],
+    traceparent: str | None = None,
 ) -> Delivery:
     """Note down a callback, in the transaction of what it tells of."""
     moment = now()
@@ -60,6 +67,7 @@ def enqueue(
         attempts=0,
         next_at=moment,
         created_at=moment,
+        traceparent=traceparent,
     )
     delivery.payload = {
         "id": delivery.id,
@@ -75,9 +83,11 @@ def enqueue(
 class _Attempt:
     id: str
     tenant: str
+    subject: str
     url: str
     body: bytes
     attempts: int
+    traceparent: str | None
 
     @property
     def origin(self) -> str:
@@ -165,7 +175,17 @@ class Courier:
         if attempt is None:
             return False
         try:
-            self._settle(attempt, self._deliver(attempt))
+            with telemetry.span(
+                "callback",
+                attempt.traceparent,
+                subject=attempt.subject,
+                delivery=attempt.id,
+                attempt=attempt.attempts,
+            ) as span:
+                fault = self._deliver(attempt)
+                if fault is not None:
+                    telemetry.fail(span, fault.partition(":")[0])
+            self._settle(attempt, fault)
         finally:
             with self._lock:
                 self._in_hand.remove(attempt)
@@ -196,7 +216,15 @@ class Courier:
         delivery.next_at = moment + timedelta(seconds=_LEASE_S)
         delivery.attempts += 1
         body = json.dumps(delivery.payload).encode()
-        return _Attempt(delivery.id, delivery.tenant, delivery.url, body, delivery.attempts)
+        return _Attempt(
+            delivery.id,
+            delivery.tenant,
+            delivery.subject,
+            delivery.url,
+            body,
+            delivery.attempts,
+            delivery.traceparent,
+        )
 
     def _passable(self) -> list[ColumnElement[bool]]:
         """Return what must hold of the next delivery, with those in hand being what they are."""

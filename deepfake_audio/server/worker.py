@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from ..audio import DecodedAudio
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
 from ..labels import Provenance
-from . import claims
+from . import claims, telemetry
 from .claims import MAX_ATTEMPTS, Outcome
 from .database import Database, Detection
 from .engine import Engine, Heard
@@ -192,7 +193,10 @@ class Worker:
             self._wanted.set()
         began = time.perf_counter()
         try:
-            with self._at_work():
+            with (
+                self._at_work(),
+                telemetry.span("decode", detection.traceparent, detection=detection.id),
+            ):
                 found = self._read(detection)
         except DeepfakeAudioError as error:
             outcome = Outcome(detection, self._models.live.identity(), error=error)
@@ -250,7 +254,10 @@ class Worker:
         if not group:
             return not over
         engine, candidate = self._models.both()
-        counted = {detection.id for detection in self._record(_scored(engine, group))}
+        began_ns = time.time_ns()
+        outcomes = _scored(engine, group)
+        telemetry.past("score", _told(outcomes), began_ns)
+        counted = {detection.id for detection in self._record(outcomes)}
         if candidate is not None:
             heard = [item for item in group if item.detection.id in counted]
             self._shadow(engine, candidate, heard)
@@ -334,6 +341,23 @@ def _scored(engine: Engine, group: Sequence[_Decoded]) -> list[Outcome]:
             decision=engine.decide(Surface(item.detection.surface), report),
         )
         for item, report in zip(group, reports, strict=True)
+    ]
+
+
+def _told(outcomes: Sequence[Outcome]) -> list[tuple[str | None, dict[str, Any]]]:
+    """Return what a span says of each of the recordings that were scored together."""
+    return [
+        (
+            outcome.detection.traceparent,
+            {
+                "detection": outcome.detection.id,
+                "together": len(outcomes),
+                "model": outcome.identity["model"]["sha256"],
+                "verdict": outcome.report.verdict.value if outcome.report else "",
+                "action": outcome.decision.action.value if outcome.decision else "",
+            },
+        )
+        for outcome in outcomes
     ]
 
 

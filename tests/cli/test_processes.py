@@ -15,7 +15,7 @@ import pytest
 from bad_inputs import make_bad_inputs
 
 MakeWav = Callable[..., Path]
-DETECT = [sys.executable, "-c", "from deepfake_audio.cli import detect_main; detect_main()"]
+DETECT = [sys.executable, "-c", "from deepfake_audio.cli import detect_process as run; run()"]
 UNITTEST = ["--model", "unittest", "--device", "cpu"]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and raw bytes in file names")
 

@@ -52,5 +52,6 @@ def test_a_service_logs_as_it_is_told(tmp_path: Path) -> None:
         said = json.loads(service.stderr.readline())
         assert (said["level"], said["logger"]) == ("WARNING", "uvicorn.error")
     finally:
-        service.send_signal(signal.SIGINT)
+        service.send_signal(signal.SIGTERM)
         service.communicate(timeout=60)
+    assert service.returncode == 0  # that it was asked to stop is no failure
