@@ -73,7 +73,7 @@ def measure(detector: Detector, clips: Sequence[bytes], repeats: int) -> list[Co
     waveforms = [decode(clip).samples for clip in clips]
     groups = [waveforms[i : i + GROUP_CLIPS] for i in range(0, len(waveforms), GROUP_CLIPS)]
     fast = detector.scorer
-    fast.prepare_for_threads()
+    fast.prepare()
     exact = Scorer(fast.network, fast.header, fast.device, precision="fp32")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -104,7 +104,7 @@ class CudaRunner:
         finally:
             self._idle.put(gpu)
 
-    def prepare_for_threads(self) -> None:
+    def prepare(self) -> None:
         """Do nothing: each GPU is asked by one thread at a time."""
 
 

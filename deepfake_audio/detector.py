@@ -216,7 +216,7 @@ class Detector:
         """
         if self.workers > 1:
             with decoded.resting():
-                self.scorer.prepare_for_threads()
+                self.scorer.prepare()
             groups = in_groups(
                 decoded, self._n_windows, WORKER_GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS
             )
@@ -317,6 +317,7 @@ class Detector:
 
     def stream_pool(self, config: StreamConfig | None = None) -> StreamPool:
         """Return a pool in which many live recordings share batches."""
+        self.scorer.prepare()  # now, rather than while somebody waits for an event
         return StreamPool(self.scorer, self.judge, config or StreamConfig(), self.limits)
 
 

@@ -46,8 +46,8 @@ class Runner(Protocol):
         Each is used up before the next is asked for: all may be the same memory.
         """
 
-    def prepare_for_threads(self) -> None:
-        """Get ready to be asked by several threads at a time, if that takes anything."""
+    def prepare(self) -> None:
+        """Get ready for much work, if that takes anything."""
 
 
 class OnnxRunner:
@@ -65,7 +65,7 @@ class OnnxRunner:
         """Run batches."""
         return [self._graph.run(batch) for batch in batches]
 
-    def prepare_for_threads(self) -> None:
+    def prepare(self) -> None:
         """Do nothing: a graph runs without Python."""
 
 
@@ -104,8 +104,8 @@ class CpuRunner:
                 )
         return found
 
-    def prepare_for_threads(self) -> None:
-        """Record the network, so that threads need not wait for each other: half a second."""
+    def prepare(self) -> None:
+        """Record the network: half a second, after which it runs without Python."""
         from .tracing import traced
 
         with self._preparing:

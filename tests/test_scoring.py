@@ -224,8 +224,8 @@ def test_threads_change_no_bit(speech: MakeSpeech, precision: Precision) -> None
     plain, shared = (
         Scorer(checkpoint.network, checkpoint.header, precision=precision) for _ in range(2)
     )
-    shared.prepare_for_threads()
-    shared.prepare_for_threads()  # once is enough
+    shared.prepare()
+    shared.prepare()  # once is enough
     lengths = (0.5, 1.3, 2, 2.5, 4, 5.7, 6, 11)
     sounds = [speech(seconds, seed)[None] for seed, seconds in enumerate((*lengths, *lengths))]
     groups = [sounds, sounds[::-1], sounds[3:4], sounds[7:8]]
@@ -244,7 +244,7 @@ def test_a_prepared_network_runs_without_python(
     scorer = Scorer(UNITTEST.network, UNITTEST.header)
     sound = [speech(3)[None]]
     [before] = scorer.score(sound)
-    scorer.prepare_for_threads()
+    scorer.prepare()
 
     def asked(*_: object) -> None:
         raise AssertionError("the network was called from Python")

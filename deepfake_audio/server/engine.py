@@ -43,7 +43,7 @@ class Engine:
         self.rules = Rules(policy, header.policies)
         self.model = ModelInfo(header.name, header.version, checkpoint.sha256)
         self.scorer = Scorer(checkpoint.network, header, device)
-        self.scorer.prepare_for_threads()
+        self.scorer.prepare()
         self.judges = {
             surface: Judge(point, self.model, header.known_speech)
             for surface, point in self.rules.operating_points.items()

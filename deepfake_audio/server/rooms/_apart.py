@@ -34,6 +34,7 @@ def main() -> None:
     for model in sys.argv[1:]:
         checkpoint = load_checkpoint(model)
         scorer = Scorer(checkpoint.network, checkpoint.header, "cpu")
+        scorer.prepare()
         warm_up(scorer)
         scorers[checkpoint.sha256] = scorer
     answers.write(" ".join(scorers).encode() + b"\n")
