@@ -18,6 +18,7 @@ import numpy as np
 from ..config import SAMPLE_RATE_HZ
 from ..datasets.cache import to_int16
 from ..errors import ConfigError, MissingExtraError
+from .codec2 import MODES, codec2
 from .codecs import transcode
 from .hifigan import HifiGan
 from .lpc import LpcSettings, resynthesize
@@ -106,7 +107,17 @@ def lyra(folder: str | Path) -> Vocoder:
     return lambda samples, rng: codec.copy(samples, int(rng.choice(QUANTIZERS)))
 
 
-VOCODERS: dict[str, Vocoder] = {"griffin_lim": griffin_lim, "lpc": lpc, "world": world}
+def sinusoids(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Codec 2 at one of its bit rates, see :mod:`.codec2`; needs its library."""
+    return codec2(samples, int(rng.choice(sorted(MODES))))
+
+
+VOCODERS: dict[str, Vocoder] = {
+    "codec2": sinusoids,
+    "griffin_lim": griffin_lim,
+    "lpc": lpc,
+    "world": world,
+}
 """Vocoders that need no weights, by name."""
 
 

@@ -26,8 +26,8 @@ VocoderOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME|FILE|DIR",
-        help="Copies genuine clips: griffin_lim, lpc, world, a HiFi-GAN generator, or the "
-        "folder of Lyra's graphs; may be given repeatedly.",
+        help="Copies genuine clips: codec2, griffin_lim, lpc, world, a HiFi-GAN generator, or "
+        "the folder of Lyra's graphs; may be given repeatedly.",
     ),
 ]
 CacheOption = Annotated[

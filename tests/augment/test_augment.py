@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from sounds import make_speech
 
 from deepfake_audio.augment import NO_AUGMENTATION, AugmentConfig, ChannelSimulator, SoundBank
 from deepfake_audio.augment.bank import nonspeech, synthetic_rir
 from deepfake_audio.augment.channel import trim_edges
+from deepfake_audio.augment.codec2 import MODES, codec2
 from deepfake_audio.augment.codecs import CODECS, available_codecs, transcode
 from deepfake_audio.augment.hifigan import HifiGan
 from deepfake_audio.augment.pace import change_speed
@@ -19,7 +22,7 @@ from deepfake_audio.augment.renderings import render
 from deepfake_audio.augment.signals import at_snr
 from deepfake_audio.augment.vocoders import VOCODERS, copies, find_vocoder
 from deepfake_audio.datasets.cache import AudioCache, to_int16
-from deepfake_audio.errors import CheckpointError, ConfigError
+from deepfake_audio.errors import CheckpointError, ConfigError, MissingExtraError
 
 RATE_HZ = 16_000
 EVERYTHING = AugmentConfig(reverb=1, eq=1, band_limit=1, noise=1, overload=0.5, nonlinear=0.5)
@@ -175,7 +178,13 @@ def log_spectrum(samples: np.ndarray) -> np.ndarray:
 
 
 vocoder_names = [
-    *VOCODERS,
+    *(name for name in VOCODERS if name != "codec2"),
+    pytest.param(
+        "codec2",
+        marks=pytest.mark.skipif(
+            ctypes.util.find_library("codec2") is None, reason="apt install libcodec2-1.0"
+        ),
+    ),
     *(
         pytest.param(
             str(SHARED / name),
@@ -205,6 +214,37 @@ def test_a_copy_says_the_same_and_is_another(name: str) -> None:
         reversed_log = log_spectrum(speech[:length][::-1])
         # The words stay where they are, and something has changed.
         assert 0.02 < np.abs(logs[0] - logs[1]).mean() < 0.7 * np.abs(logs[0] - reversed_log).mean()
+
+
+@pytest.mark.skipif(ctypes.util.find_library("codec2") is None, reason="apt install libcodec2-1.0")
+@pytest.mark.parametrize("bit_rate", sorted(MODES))
+def test_codec_2_changes_the_lower_half_only_and_comes_in_time(bit_rate: int) -> None:
+    speech = (real_speech() / 32768).astype(np.float32)
+    copy = codec2(speech, bit_rate)
+    assert copy.shape == speech.shape
+    change = np.abs(np.fft.rfft(copy - speech))
+    edge = len(change) // 2  # 4 kHz
+    assert change[edge + len(change) // 40 :].max() < 0.01 * change[:edge].max()
+    # The envelope of the lower half: in step, and not half a frame early or late.
+    low, spoken = (soxr.resample(x, 16_000, 8_000) for x in (speech, copy))
+
+    def envelope(x: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.convolve(x**2, np.ones(80) / 80, "same"))
+
+    heard, said = envelope(low), envelope(spoken)
+    alike = {
+        shift: np.corrcoef(heard[200:-200], np.roll(said, -shift)[200:-200])[0, 1]
+        for shift in range(-160, 161, 8)
+    }
+    assert alike[0] > 0.75
+    assert abs(max(alike, key=alike.__getitem__)) <= 40  # 5 ms
+    assert codec2(speech[:10], bit_rate).shape == (10,)
+
+
+def test_without_its_library_codec_2_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    with pytest.raises(MissingExtraError, match="libcodec2"):
+        codec2(np.zeros(800, np.float32), 2400)
 
 
 def test_a_vocoder_that_is_none_is_named(tmp_path: Path) -> None:
