@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from datetime import UTC, datetime
 from typing import Literal
 
 LogFormat = Literal["text", "json"]
+
+
+_FORMAT = "DEEPFAKE_AUDIO_LOG_FORMAT"
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,7 +34,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def begin(kind: LogFormat) -> None:
-    """Log to standard error from here on, unless somebody has seen to it already."""
+    """Log to standard error from here on, unless somebody has seen to it already.
+
+    Processes that this one starts find the format in their environment, see :func:`inherited`.
+    """
+    os.environ[_FORMAT] = kind
     handler = logging.StreamHandler()
     if kind == "json":
         handler.setFormatter(JsonFormatter())
@@ -40,3 +48,8 @@ def begin(kind: LogFormat) -> None:
     # What they have to say on an ordinary day is of no use, and an URL may hold a secret.
     for talker in ("alembic", "httpx"):
         logging.getLogger(talker).setLevel(logging.WARNING)
+
+
+def inherited() -> LogFormat:
+    """Return how the process that started this one logs."""
+    return "json" if os.environ.get(_FORMAT) == "json" else "text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -59,6 +60,23 @@ def test_what_cannot_be_scored_is_said_and_the_next_can(apart: Apart, engine: En
     with pytest.raises(RuntimeError, match="could not be scored"):
         apart.hear(engine, [np.full(64_000, np.nan, np.float32)])
     assert len(apart.hear(engine, ROWS).llr) == len(ROWS)
+
+
+def test_it_logs_as_the_service_does(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPFAKE_AUDIO_LOG_FORMAT", "json")
+    apart = Apart(["unittest"])
+    try:
+        until(lambda: engine.model.sha256 in apart._ready(), WAIT_S)
+        with pytest.raises(RuntimeError):
+            apart.hear(engine, [np.full(64_000, np.nan, np.float32)])
+    finally:
+        apart.close()
+    [line] = capfd.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert said["level"] == "ERROR"
+    assert "not a finite number" in said["exception"]
 
 
 def test_nothing_is_nothing(apart: Apart, engine: Engine) -> None:

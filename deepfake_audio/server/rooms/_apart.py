@@ -17,6 +17,7 @@ import torch
 from ..._process import prepare_for_batches
 from ...checkpoint import load_checkpoint
 from ...scoring import Scorer
+from .. import logs
 from .apart import COUNT, SHA_BYTES, read_exactly
 from .backlog import warm_up
 
@@ -28,6 +29,7 @@ def main() -> None:
     # Libraries may print to descriptor 1; the answers must stay clean of that.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    logs.begin(logs.inherited())
     torch.set_num_threads(1)
     prepare_for_batches()
     scorers = {}
