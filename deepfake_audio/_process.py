@@ -42,11 +42,13 @@ def loading() -> Iterator[None]:
 
     What torch brings along is some hundred thousand objects, and all of them come to stay.
     """
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
 
 
 def end_at_once(status: int) -> None:

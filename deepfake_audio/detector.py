@@ -25,8 +25,8 @@ GROUP_WINDOWS = 256
 """Inputs are scored together until they have this many windows."""
 
 WORKER_GROUP_WINDOWS = 96
-"""The same where several groups are scored at a time: the last one, beside which nothing is left to
-do, should be short."""
+"""The same where several groups are scored at a time, unless a batch is larger: the last one,
+beside which nothing is left to do, should be short."""
 
 WORKER_FIRST_WINDOWS = 32
 """Where several groups are scored at a time they begin with this many, so that few inputs are
@@ -217,9 +217,8 @@ class Detector:
         if self.workers > 1:
             with decoded.resting():
                 self.scorer.prepare()
-            groups = in_groups(
-                decoded, self._n_windows, WORKER_GROUP_WINDOWS, first=WORKER_FIRST_WINDOWS
-            )
+            enough = max(WORKER_GROUP_WINDOWS, self.scorer.batch_windows)
+            groups = in_groups(decoded, self._n_windows, enough, first=WORKER_FIRST_WINDOWS)
             for outcomes in read_ahead(
                 self._judged,
                 groups,
@@ -287,7 +286,8 @@ class Detector:
     ) -> Stream:
         """Listen to one live recording.
 
-        For many at a time, open them in one :meth:`stream_pool`.
+        For many at a time, open them in one :meth:`stream_pool`. On a CPU the first one takes half
+        a second to open, see :meth:`Scorer.prepare`.
 
         Parameters
         ----------
@@ -316,7 +316,7 @@ class Detector:
         return self.stream_pool(config).open(sample_rate_hz, channels, name=name)
 
     def stream_pool(self, config: StreamConfig | None = None) -> StreamPool:
-        """Return a pool in which many live recordings share batches."""
+        """Return a pool in which many live recordings share batches; see :meth:`stream`."""
         self.scorer.prepare()  # now, rather than while somebody waits for an event
         return StreamPool(self.scorer, self.judge, config or StreamConfig(), self.limits)
 

@@ -5,6 +5,7 @@ It runs in torch on the CPU, in torch on GPUs (:mod:`deepfake_audio.cuda`), or a
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, get_args
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     import torch
 
     from .model import Network
+
+
+logger = logging.getLogger(__name__)
+
+_PREPARING = threading.Lock()
 
 
 class Runner(Protocol):
@@ -81,13 +87,13 @@ class CpuRunner:
         from .tracing import Heads
 
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        module = fused(network, dtype)
+        module = fused(network, dtype).requires_grad_(False)
         self.network: Network | OnnxNetwork = module
         self.devices: list[torch.device | str] = [torch.device("cpu")]
         self.precision: Exactly = precision
         self._heads = Heads(module).eval()
         self._ask: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._heads
-        self._preparing = threading.Lock()
+        self._prepared = False
 
     def run(self, batches: Iterable[FloatArray]) -> list[Outputs]:
         """Run batches."""
@@ -108,9 +114,18 @@ class CpuRunner:
         """Record the network: half a second, after which it runs without Python."""
         from .tracing import traced
 
-        with self._preparing:
-            if self._ask is self._heads:
+        with _PREPARING:
+            if self._prepared:
+                return
+            self._prepared = True
+            try:
                 self._ask = traced(self._heads)
+            except Exception as error:  # slower, and just as right
+                logger.warning("the network runs as it is: it could not be recorded (%s)", error)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what is pickled: a recording is made anew where it is wanted."""
+        return {**vars(self), "_ask": self._heads, "_prepared": False}
 
 
 def make_runner(

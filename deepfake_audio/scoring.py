@@ -159,7 +159,7 @@ class Scorer:
         """Get ready for much work; done anyway after some hundred windows.
 
         On a CPU this takes half a second, once. From then on two threads score half as much again,
-        and one a tenth; single windows take a third less. Scores stay the same to the last bit.
+        and one a tenth; with a window at a time up to a half. Scores stay the same to the last bit.
         """
         self.runner.prepare()
 

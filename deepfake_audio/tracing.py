@@ -34,8 +34,10 @@ class Heads(nn.Module):
 
 def example_windows() -> Tensor:
     """Return windows to record a network with: two of noise."""
-    noise = torch.Generator().manual_seed(0)
-    return torch.randn(2, _EXAMPLE_S * SAMPLE_RATE_HZ, generator=noise) * 0.05
+    # Defaults of the program around us, such as float64, are none of ours.
+    noise = torch.Generator("cpu").manual_seed(0)
+    shape = (2, _EXAMPLE_S * SAMPLE_RATE_HZ)
+    return 0.05 * torch.randn(shape, generator=noise, dtype=torch.float32, device="cpu")
 
 
 def traced(heads: Heads) -> torch.jit.ScriptModule:
@@ -50,14 +52,25 @@ def traced(heads: Heads) -> torch.jit.ScriptModule:
     -------
     torch.jit.ScriptModule
         Returns what ``heads`` does, to the last bit, and lets go of Python's lock meanwhile.
+
+    Raises
+    ------
+    RuntimeError
+        If it cannot be recorded, for instance as TorchScript is switched off (``PYTORCH_JIT=0``).
     """
     example = example_windows()
     # Warnings are filtered for all threads: one at a time, or one would put back what another set.
-    with _RECORDING, torch.no_grad(), warnings.catch_warnings():
+    with (
+        _RECORDING,
+        torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        warnings.catch_warnings(),
+    ):
         # The tracer comments on each size that Python sees, and TorchScript on its age. Tests
         # compare other numbers and lengths of windows.
         warnings.simplefilter("ignore")
         heads(example)  # what is made once and kept should not be recorded
         script = torch.jit.trace(heads, (example,), check_trace=False)
-    assert isinstance(script, torch.jit.ScriptModule)
+    if not isinstance(script, torch.jit.ScriptModule):
+        raise RuntimeError("TorchScript is switched off")
     return script

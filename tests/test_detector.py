@@ -112,13 +112,16 @@ def test_workers_change_nothing_but_the_time(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, speech_wav: MakeWav
 ) -> None:
     monkeypatch.setattr(detector_module, "WORKER_FIRST_WINDOWS", 4)
-    monkeypatch.setattr(detector_module, "GROUP_WINDOWS", 8)
+    monkeypatch.setattr(detector_module, "WORKER_GROUP_WINDOWS", 8)
     sources: list[object] = [speech_wav(f"{i}.wav", 1 + 0.37 * i, seed=i) for i in range(12)]
     sources.insert(5, b"no audio")
-    alone, together = (
-        list(Detector(checkpoint, precision="fp32", workers=workers).detect_many(sources))
-        for workers in (1, 3)
-    )
+
+    def detector(workers: int) -> Detector:
+        made = Detector(checkpoint, precision="fp32", workers=workers)
+        made.scorer.batch_windows = 4
+        return made
+
+    alone, together = (list(detector(workers).detect_many(sources)) for workers in (1, 3))
     for one, other in zip(alone, together, strict=True):
         if isinstance(one, Report):
             assert one.llr_synthetic == pytest.approx(other.llr_synthetic, abs=2e-4)

@@ -54,6 +54,13 @@ def test_loading_leaves_the_collector_as_it_was() -> None:
     with pytest.raises(KeyboardInterrupt), loading():
         raise KeyboardInterrupt
     assert gc.isenabled()
+    gc.disable()
+    try:
+        with loading():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 ENDING = """

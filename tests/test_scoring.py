@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -236,6 +238,70 @@ def test_threads_change_no_bit(speech: MakeSpeech, precision: Precision) -> None
         for one, other in zip(scores, references, strict=True):
             assert one.llr == other.llr
             np.testing.assert_array_equal(one.segments.llr, other.segments.llr)
+
+
+def test_much_work_prepares_by_itself_and_changes_nothing(
+    speech: MakeSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Scorer(UNITTEST.network, UNITTEST.header)
+    monkeypatch.setattr(plain, "prepare", lambda: None)
+    sounds = [speech(2 + seed % 3, seed)[None] for seed in range(6)]
+    expected = [one.llr for one in plain.score(sounds)]
+    monkeypatch.setattr("deepfake_audio.scoring.PREPARE_AFTER_WINDOWS", 20)
+    scorer = Scorer(UNITTEST.network, UNITTEST.header)
+    with ThreadPoolExecutor(4) as pool:  # some of them in the middle when it happens
+        for scores in pool.map(scorer.score, [sounds] * 12):
+            assert [one.llr for one in scores] == expected
+    monkeypatch.setattr(Network, "forward", None)
+    assert [one.llr for one in scorer.score(sounds)] == expected
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_scorer_can_be_copied_and_sent(speech: MakeSpeech, prepared: bool) -> None:
+    scorer = Scorer(UNITTEST.network, UNITTEST.header)
+    if prepared:
+        scorer.prepare()
+    sounds = [speech(3)[None]]
+    [expected] = scorer.score(sounds)
+    for other in (copy.deepcopy(scorer), pickle.loads(pickle.dumps(scorer))):
+        for _ in range(2):
+            [found] = other.score(sounds)
+            assert found.llr == expected.llr
+            other.prepare()
+
+
+def test_what_a_program_sets_for_itself_does_not_hinder_preparing(speech: MakeSpeech) -> None:
+    sounds = [speech(3)[None]]
+    [expected] = Scorer(UNITTEST.network, UNITTEST.header).score(sounds)
+    scorers = [Scorer(UNITTEST.network, UNITTEST.header) for _ in range(3)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        scorers[0].prepare()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        scorers[1].prepare()
+    with torch.autocast("cpu"):
+        scorers[2].prepare()
+    for scorer in scorers:
+        assert isinstance(scorer.runner._ask, torch.jit.ScriptModule)
+        [found] = scorer.score(sounds)
+        assert found.llr == expected.llr
+
+
+def test_without_torchscript_it_goes_on_as_it_is(
+    speech: MakeSpeech, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = Scorer(UNITTEST.network, UNITTEST.header)
+    sounds = [speech(3)[None]]
+    [expected] = scorer.score(sounds)
+    monkeypatch.setattr(torch.jit, "trace", lambda module, *_, **__: module)  # PYTORCH_JIT=0
+    scorer.prepare()
+    scorer.prepare()
+    assert len(caplog.records) == 1
+    assert "switched off" in caplog.text
+    [found] = scorer.score(sounds)
+    assert found.llr == expected.llr
 
 
 def test_a_prepared_network_runs_without_python(

@@ -6,11 +6,10 @@ the same name, which comes with the operating system. It hears and speaks below 
 
 from __future__ import annotations
 
-import ctypes
 import ctypes.util
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import soxr
@@ -27,7 +26,7 @@ _DELAY = {700: 264}
 _DELAY_USUAL = 168
 """Samples at 8 kHz by which the copy comes late: one analysis window, as measured on speech."""
 
-_ONE_AT_A_TIME = threading.Lock()
+_PROGRAM = Path(__file__).with_name("_codec2.py")
 
 
 def codec2(samples: np.ndarray, bit_rate: int) -> np.ndarray:
@@ -50,11 +49,10 @@ def codec2(samples: np.ndarray, bit_rate: int) -> np.ndarray:
     Raises
     ------
     MissingExtraError
-        If the library is not there.
+        If the library is not there, or not what it should be.
     """
     low = soxr.resample(samples, SAMPLE_RATE_HZ, RATE_HZ)
-    with _library() as library:
-        spoken = _through(library, low, MODES[bit_rate])
+    spoken = _through(low, MODES[bit_rate])
     late = _DELAY.get(bit_rate, _DELAY_USUAL)
     spoken = spoken[late : late + len(low)]
     change = soxr.resample(spoken - low, RATE_HZ, SAMPLE_RATE_HZ)
@@ -64,33 +62,8 @@ def codec2(samples: np.ndarray, bit_rate: int) -> np.ndarray:
     return copied
 
 
-def _through(library: ctypes.CDLL, samples: np.ndarray, mode: int) -> np.ndarray:
+def _through(samples: np.ndarray, mode: int) -> np.ndarray:
     """Encode and decode; the copy is late, and longer by what it is late."""
-    state = library.codec2_create(mode)
-    if not state:
-        raise MemoryError("codec2_create")
-    try:
-        size = library.codec2_samples_per_frame(state)
-        coded = (ctypes.c_ubyte * ((library.codec2_bits_per_frame(state) + 7) // 8))()
-        pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16)
-        # What is late has to come out as well: 80 ms are whole frames in every mode.
-        frames = np.pad(pcm, (0, -len(pcm) % size + 640)).reshape(-1, size)
-        spoken = np.empty_like(frames)
-        for heard, said in zip(frames, spoken, strict=True):
-            library.codec2_encode(state, coded, heard.ctypes.data)
-            library.codec2_decode(state, said.ctypes.data, coded)
-    finally:
-        library.codec2_destroy(state)
-    return spoken.reshape(-1).astype(np.float32) / 32768
-
-
-@contextmanager
-def _library() -> Iterator[ctypes.CDLL]:
-    """Load the library, for one voice at a time.
-
-    It keeps the state of its random phases to itself, and that begins anew only with the library:
-    otherwise a copy would depend on those that were made before it.
-    """
     name = ctypes.util.find_library("codec2")
     if name is None:
         raise MissingExtraError(
@@ -98,23 +71,16 @@ def _library() -> Iterator[ctypes.CDLL]:
             name="codec2",
             hint="install libcodec2 (Debian has it with ffmpeg; brew install codec2)",
         )
-    with _ONE_AT_A_TIME:
-        library = ctypes.CDLL(name)
-        try:
-            _declare(library)
-            yield library
-        finally:
-            close = ctypes.CDLL(None).dlclose
-            close.argtypes = [ctypes.c_void_p]
-            close(library._handle)
-
-
-def _declare(library: ctypes.CDLL) -> None:
-    pointer = ctypes.c_void_p
-    library.codec2_create.argtypes = [ctypes.c_int]
-    library.codec2_create.restype = pointer
-    library.codec2_destroy.argtypes = [pointer]
-    for counted in (library.codec2_samples_per_frame, library.codec2_bits_per_frame):
-        counted.argtypes = [pointer]
-    library.codec2_encode.argtypes = [pointer, pointer, pointer]
-    library.codec2_decode.argtypes = [pointer, pointer, pointer]
+    pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_PROGRAM), name, str(mode)],
+        input=pcm.tobytes(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise MissingExtraError(
+            f"Codec 2 fails ({said})", name=name, hint="install libcodec2 anew, or leave it out"
+        )
+    return np.frombuffer(done.stdout, np.int16).astype(np.float32) / 32768

@@ -73,9 +73,8 @@ def create_app(service: Service) -> FastAPI:
     if service.settings.insecure_local:
         app.add_middleware(_ThisMachine)
     app.add_middleware(_SecurityHeaders)
+    app.add_middleware(telemetry.Spans)
     _handle_errors(app)
-    if service.settings.telemetry:
-        telemetry.watch(app)
     return app
 
 

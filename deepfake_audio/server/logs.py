@@ -15,6 +15,7 @@ LogFormat = Literal["text", "json"]
 
 
 _FORMAT = "DEEPFAKE_AUDIO_LOG_FORMAT"
+_kind: LogFormat = "text"
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,11 +35,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def begin(kind: LogFormat) -> None:
-    """Log to standard error from here on, unless somebody has seen to it already.
-
-    Processes that this one starts find the format in their environment, see :func:`inherited`.
-    """
-    os.environ[_FORMAT] = kind
+    """Log to standard error from here on, unless somebody has seen to it already."""
+    global _kind
+    _kind = kind
     handler = logging.StreamHandler()
     if kind == "json":
         handler.setFormatter(JsonFormatter())
@@ -48,6 +47,11 @@ def begin(kind: LogFormat) -> None:
     # What they have to say on an ordinary day is of no use, and an URL may hold a secret.
     for talker in ("alembic", "httpx"):
         logging.getLogger(talker).setLevel(logging.WARNING)
+
+
+def for_child() -> dict[str, str]:
+    """Return the part of a child's environment that :func:`inherited` reads there."""
+    return {_FORMAT: _kind}
 
 
 def inherited() -> LogFormat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -62,9 +63,10 @@ def _serve(server: uvicorn.Server, sock: socket.socket) -> None:
     """Serve until somebody asks to stop, which is no failure."""
     try:
         server.run(sockets=[sock])
-    except (KeyboardInterrupt, SystemExit):
-        # uvicorn hands on the signal that it has stopped by.
-        if server.force_exit or not server.should_exit:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # uvicorn hands on the signal that it has stopped by; all else is a failure of its own.
+        by_signal = isinstance(end, KeyboardInterrupt) or end.code == 128 + signal.SIGTERM
+        if server.force_exit or not (server.should_exit and by_signal):
             raise
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from ..audio import DecodedAudio
 from ..errors import AudioError, CorruptAudioError, DeepfakeAudioError
@@ -256,8 +255,9 @@ class Worker:
         engine, candidate = self._models.both()
         began_ns = time.time_ns()
         outcomes = _scored(engine, group)
-        telemetry.past("score", _told(outcomes), began_ns)
+        ended_ns = time.time_ns()
         counted = {detection.id for detection in self._record(outcomes)}
+        telemetry.past("score", map(_told, outcomes), began_ns, ended_ns)
         if candidate is not None:
             heard = [item for item in group if item.detection.id in counted]
             self._shadow(engine, candidate, heard)
@@ -344,21 +344,17 @@ def _scored(engine: Engine, group: Sequence[_Decoded]) -> list[Outcome]:
     ]
 
 
-def _told(outcomes: Sequence[Outcome]) -> list[tuple[str | None, dict[str, Any]]]:
-    """Return what a span says of each of the recordings that were scored together."""
-    return [
-        (
-            outcome.detection.traceparent,
-            {
-                "detection": outcome.detection.id,
-                "together": len(outcomes),
-                "model": outcome.identity["model"]["sha256"],
-                "verdict": outcome.report.verdict.value if outcome.report else "",
-                "action": outcome.decision.action.value if outcome.decision else "",
-            },
-        )
-        for outcome in outcomes
-    ]
+def _told(outcome: Outcome) -> telemetry.Part:
+    """Return what a span says of a recording that was scored."""
+    about: dict[str, str | int | float] = {
+        "detection": outcome.detection.id,
+        "model": outcome.identity["model"]["sha256"],
+    }
+    if outcome.report and outcome.decision:
+        about["verdict"] = outcome.report.verdict.value
+        about["action"] = outcome.decision.action.value
+    failure = type(outcome.error).__name__ if outcome.error else None
+    return telemetry.Part(outcome.detection.traceparent, about, failure)
 
 
 def _drain(waiting: queue.Queue[Detection | None]) -> list[Detection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import re
@@ -17,13 +18,19 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from deepfake_audio.server import telemetry
 
 pytest.importorskip("opentelemetry.proto")
+pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
-SECRET = "a-name-that-nobody-is-told"
+NAME = "a-name-that-nobody-is-told"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -113,12 +120,12 @@ def test_one_trace_leads_from_the_upload_to_the_callback(
     service, url = serve(
         tmp_path / "data",
         DEEPFAKE_AUDIO_TELEMETRY="true",
-        DEEPFAKE_AUDIO_WEBHOOK_SECRET="s" * 32,
+        DEEPFAKE_AUDIO_WEBHOOK_SECRET="s" * 32,  # pragma: allowlist secret
         DEEPFAKE_AUDIO_WEBHOOK_ALLOW_PRIVATE="true",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
     )
     try:
-        files = {"file": (f"{SECRET}.wav", speech_wav("clip.wav", 3).read_bytes())}
+        files = {"file": (f"{NAME}.wav", speech_wav("clip.wav", 3).read_bytes())}
         answer = httpx.post(
             f"{url}/v1/detections",
             files=files,
@@ -128,8 +135,8 @@ def test_one_trace_leads_from_the_upload_to_the_callback(
         )
         detection = answer.json()
         assert detection["status"] == "done", detection
-        listed = httpx.get(f"{url}/v1/detections", params={"search": SECRET}, timeout=30)
-        assert SECRET in listed.text
+        listed = httpx.get(f"{url}/v1/detections", params={"search": NAME}, timeout=30)
+        assert NAME in listed.text
         assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
         broken = {"file": ("broken.wav", b"RIFF\x10\0\0\0WAVEnothing")}
         httpx.post(f"{url}/v1/detections", files=broken, headers={"Prefer": "wait=30"}, timeout=60)
@@ -163,8 +170,46 @@ def test_one_trace_leads_from_the_upload_to_the_callback(
     assert failed.status.code == 2
     assert failed.status.message.endswith("Error")
     told = "".join(map(str, collector.spans))
-    assert SECRET not in told
+    assert NAME not in told
     assert "broken.wav" not in told
+
+
+def test_a_span_of_a_request_tells_nothing_that_a_client_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_TRACER", provider.get_tracer("test"))
+    app = FastAPI()
+    app.add_middleware(telemetry.Spans)
+
+    @app.get("/things/{name}")
+    def thing(name: str) -> None:
+        raise RuntimeError(f"no thing {name}")
+
+    @app.get("/healthz")
+    def health() -> None:
+        return None
+
+    asked = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    async def ask(path: str) -> int:
+        async with httpx.AsyncClient(transport=asked, base_url="http://metrics.example") as client:
+            headers = {"User-Agent": NAME, "traceparent": "nonsense"}
+            return (await client.get(path, headers=headers)).status_code
+
+    paths = (f"/things/{NAME}?q={NAME}", "/things/x?q=%FF", "/nowhere", "/healthz")
+    assert [asyncio.run(ask(path)) for path in paths] == [500, 500, 404, 200]
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans] == ["GET /things/{name}", "GET /things/{name}", "GET"]
+    failed, _, unknown = spans
+    assert failed.status.status_code is StatusCode.ERROR
+    assert failed.status.description == "RuntimeError"
+    assert unknown.attributes == {"http.request.method": "GET", "http.response.status_code": 404}
+    assert not unknown.parent
+    assert NAME not in "".join(span.to_json() for span in spans)
+    assert not any(span.events for span in spans)
 
 
 def test_nothing_is_sent_unasked(collector: Collector, tmp_path: Path, speech_wav: Any) -> None:
@@ -202,6 +247,10 @@ def test_without_a_listener_there_is_nothing_to_keep() -> None:
     with telemetry.span("decode", PARENT, detection="det_1"):
         # A span that came from elsewhere is handed on, whoever listens here.
         assert telemetry.current() == PARENT
-    telemetry.past("score", [(None, {}), (PARENT, {"verdict": "uncertain"})], time.time_ns())
+    parts = [
+        telemetry.Part(None, {}),
+        telemetry.Part(PARENT, {"verdict": "uncertain"}, "AudioError"),
+    ]
+    telemetry.past("score", parts, time.time_ns(), time.time_ns())
     with pytest.raises(ValueError, match="passes"), telemetry.span("decode"):
         raise ValueError("passes")

@@ -26,6 +26,7 @@ import numpy as np
 
 from ...scoring import Heard, Scorer
 from ...windows import FloatArray
+from .. import logs
 from ..engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Apart:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,  # what is read is asked for beforehand, past any buffer
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **logs.for_child(), "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is the matter of the service
             )
         except OSError:
