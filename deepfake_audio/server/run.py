@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -20,9 +19,6 @@ from .service import Service
 from .settings import Settings
 
 HEADER_BYTES = 16 * 1024
-SWITCH_S = 1e-3
-"""How long a thread may keep Python's lock from another: the loop asks for it at each of a thousand
-chunks a second, and would wait five milliseconds for the scorers every time."""
 CONNECTIONS = 1024
 STOP_S = 30
 
@@ -46,7 +42,6 @@ def run(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
     # Scorers are threads that each do a whole batch: threads inside a batch would wait for one
     # another. This process is ours.
     torch.set_num_threads(1)
-    sys.setswitchinterval(SWITCH_S)
     prepare_for_batches()
     share_one_heap()
     with ExitStack() as at_the_end:

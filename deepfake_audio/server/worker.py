@@ -31,13 +31,16 @@ logger = logging.getLogger(__name__)
 CLAIM_AT_A_TIME = 32
 """Submissions claimed in one transaction."""
 
+IN_HAND = 64
+"""Most submissions that wait for a decoder, and most decoded ones that wait for a scorer."""
+
 CLAIM_BELOW = 8
 """Nothing is claimed while the decoders have so much to do: a few large claims cost less."""
 
 GROUP_WINDOWS = 64
 """Recordings are scored together until they have this many windows, ..."""
 
-GATHER_S = 0.1
+GATHER_S = 0.25
 """... or the first has waited so long for others that are being decoded, seconds."""
 
 _IDLE_S = 1.0
@@ -101,8 +104,8 @@ class Worker:
         self._on_done = on_done
         self._stopped = threading.Event()
         self._wanted = threading.Event()
-        self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
-        self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=CLAIM_AT_A_TIME)
+        self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=IN_HAND)
+        self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=IN_HAND)
         self._in_hand: dict[str, str] = {}  # submission -> claim
         self._left_some = True  # perhaps, when something was last claimed
         self._decoding = 0

@@ -22,6 +22,8 @@ from deepfake_audio.server.rooms.apart import Apart
 
 from .conftest import until
 
+pytestmark = pytest.mark.long  # each process takes seconds to begin
+
 WAIT_S = 60
 ROWS = [make_speech(seconds, seed) for seed, seconds in enumerate((4, 4, 2, 1))]
 

@@ -114,6 +114,7 @@ def end(service: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.long
 def test_one_trace_leads_from_the_upload_to_the_callback(
     collector: Collector, tmp_path: Path, speech_wav: Any
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_span_of_a_request_tells_nothing_that_a_client_wrote(
     assert not any(span.events for span in spans)
 
 
+@pytest.mark.long
 def test_nothing_is_sent_unasked(collector: Collector, tmp_path: Path, speech_wav: Any) -> None:
     service, url = serve(tmp_path / "data", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     try:
@@ -225,6 +227,7 @@ def test_nothing_is_sent_unasked(collector: Collector, tmp_path: Path, speech_wa
     assert collector.spans == []
 
 
+@pytest.mark.long
 def test_without_the_sdk_it_says_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None\n"
