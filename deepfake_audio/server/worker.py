@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CLAIM_AT_A_TIME = 32
 """Submissions claimed in one transaction."""
 
-IN_HAND = 64
+MOST_WAITING = 64
 """Most submissions that wait for a decoder, and most decoded ones that wait for a scorer."""
 
 CLAIM_BELOW = 8
@@ -104,8 +104,8 @@ class Worker:
         self._on_done = on_done
         self._stopped = threading.Event()
         self._wanted = threading.Event()
-        self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=IN_HAND)
-        self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=IN_HAND)
+        self._claimed: queue.Queue[Detection | None] = queue.Queue(maxsize=MOST_WAITING)
+        self._decoded: queue.Queue[_Decoded | None] = queue.Queue(maxsize=MOST_WAITING)
         self._in_hand: dict[str, str] = {}  # submission -> claim
         self._left_some = True  # perhaps, when something was last claimed
         self._decoding = 0
