@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ = 16_000
 FAMILIES = ("tts", "vc", "vocoder", "codec")
 """Attack families told apart by the network's second head, in output order."""
 
-FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc", "long_term"]
+FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc", "long_term", "long_term_phase"]
 Normalization = Literal["none", "level", "mean"]
 HeadKind = Literal["linear", "cosine"]
 
@@ -144,13 +144,13 @@ class FrontendConfig(Config):
 
     Attributes
     ----------
-    kind : {"log_linear", "log_mel", "lfcc", "mfcc", "long_term"}
-        Base representation; ``long_term`` is one spectrum of the whole window, see
-        :mod:`deepfake_audio.features.long_term`.
+    kind : {"log_linear", "log_mel", "lfcc", "mfcc", "long_term", "long_term_phase"}
+        Base representation; ``long_term`` and ``long_term_phase`` are one spectrum of the whole
+        window, see :mod:`deepfake_audio.features.long_term`.
     n_fft, win_length, hop_length : int
         Short-time Fourier transform, samples at 16 kHz.
     n_bands : int
-        Filters of the linear or mel bank; ``long_term`` has none.
+        Filters of the linear or mel bank; ``long_term`` and ``long_term_phase`` have none.
     n_coefficients : int
         Cepstral coefficients kept (``lfcc`` and ``mfcc`` only).
     deltas : bool
@@ -192,22 +192,27 @@ class FrontendConfig(Config):
             "must lie in (0, n_bands]",
         )
         _require(
-            self.kind != "long_term" or not (self.deltas or self.phase),
+            not self.is_long_term or not (self.deltas or self.phase),
             "frontend.kind",
-            "long_term has neither deltas nor phase",
+            f"{self.kind} has neither deltas nor phase",
         )
+
+    @property
+    def is_long_term(self) -> bool:
+        """Whether there is one frame a window, of bins that no bank pools."""
+        return self.kind in ("long_term", "long_term_phase")
 
     @property
     def n_channels(self) -> int:
         """Input channels of the network."""
-        if self.kind == "long_term":
+        if self.is_long_term:
             return 2
         return (3 if self.deltas else 1) + (2 if self.phase else 0)
 
     @property
     def n_rows(self) -> int:
         """Height of the feature map."""
-        if self.kind == "long_term":
+        if self.is_long_term:
             return self.n_fft // 2
         return self.n_coefficients if self.kind in ("lfcc", "mfcc") else self.n_bands
 
@@ -220,7 +225,7 @@ class ModelConfig(Config):
     ----------
     kind : {"resnet", "spectrum", "unittest"}
         Entry of the registry in :mod:`deepfake_audio.model`. ``spectrum`` is for front ends of kind
-        ``long_term``.
+        ``long_term`` or ``long_term_phase``.
     stem_channels : int
         Width of the first convolution, which halves both axes.
     channels, blocks : tuple of int

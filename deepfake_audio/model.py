@@ -295,9 +295,9 @@ def _resnet(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
 
 def _spectrum_net(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
     cells = frontend.n_rows >> (2 + len(model.channels))
-    if frontend.kind != "long_term" or cells < 2 * SpectrumNet.bands:
+    if not frontend.is_long_term or cells < 2 * SpectrumNet.bands:
         raise ConfigError(
-            "kind spectrum needs a front end of kind long_term, and frames long enough",
+            "kind spectrum needs a long_term front end, and frames long enough",
             name="model.kind",
             hint="frontend.kind = long_term, n_fft = 4096",
         )

@@ -5,7 +5,7 @@ All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
 
 from .cepstral import dct_matrix, delta, lfcc, mfcc
 from .frontend import Bands, Frontend
-from .long_term import long_term_spectrum
+from .long_term import long_term_phase, long_term_spectrum
 from .phase import group_delay, instantaneous_frequency, modified_group_delay
 from .spectral import (
     SpectralMoments,
@@ -30,6 +30,7 @@ __all__ = [
     "lfcc",
     "linear_filterbank",
     "log_filterbank_energies",
+    "long_term_phase",
     "long_term_spectrum",
     "mel_filterbank",
     "mfcc",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..config import SAMPLE_RATE_HZ, FrontendConfig
 from . import cepstral, phase, spectral
-from .long_term import long_term_spectrum
+from .long_term import long_term_phase, long_term_spectrum
 
 _LEVEL_RMS = 0.05  # -26 dBFS, the level speech is normalised to in telephony (ITU-T P.56)
 _POWER_FLOOR = 1e-3  # about 60 dB under the loud bands of speech at that level (frames of 400)
@@ -24,7 +24,7 @@ class Bands(NamedTuple):
     Attributes
     ----------
     energies : Tensor
-        Logarithms, scaled.
+        Logarithms, scaled. Of kind ``long_term_phase``, its spectra: (batch, 2, bins).
     cues : sequence of Tensor
         Group delay and phase deviation; none without phase.
     """
@@ -48,7 +48,7 @@ class Frontend(nn.Module):
     def __init__(self, config: FrontendConfig) -> None:
         super().__init__()
         self.config = config
-        if config.kind == "long_term":
+        if config.is_long_term:
             return  # it hears the bins themselves
         mel = config.kind in ("log_mel", "mfcc")
         make_bank = spectral.mel_filterbank if mel else spectral.linear_filterbank
@@ -64,8 +64,8 @@ class Frontend(nn.Module):
     def bands_key(self) -> tuple[object, ...]:
         """Front ends with the same key have the same :meth:`bands`, which they may share."""
         config = self.config
-        kinds = {"log_mel": "mel", "mfcc": "mel", "long_term": "bins"}
-        kind = kinds.get(config.kind, "linear")
+        kinds = {"log_mel": "mel", "mfcc": "mel", "log_linear": "linear", "lfcc": "linear"}
+        kind = kinds.get(config.kind, config.kind)
         sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
         return kind, *sizes, config.normalize, config.phase
 
@@ -80,7 +80,7 @@ class Frontend(nn.Module):
         Returns
         -------
         Tensor, shape (batch, config.n_channels, config.n_rows, 1 + samples // hop_length)
-            One frame only for kind ``long_term``.
+            One frame only for ``long_term`` and ``long_term_phase``.
         """
         return self.features(self.bands(waveform))
 
@@ -99,6 +99,8 @@ class Frontend(nn.Module):
             spectrum, weighted = phase.stft_pair(waveform, **sizes)
         else:
             spectrum = spectral.stft(waveform, **sizes)
+        if config.kind == "long_term_phase":
+            return Bands(long_term_phase(spectrum[:, 1:]), ())
         power = spectral.power_spectrum(spectrum)
         if config.kind == "long_term":
             return Bands(torch.log(power[:, 1:] + _BIN_FLOOR) / _LOG_SCALE, ())
@@ -111,6 +113,8 @@ class Frontend(nn.Module):
     def features(self, bands: Bands) -> Tensor:
         """Compute the features from what :meth:`bands` gives; shapes as for :meth:`forward`."""
         energies, cues = bands
+        if self.config.kind == "long_term_phase":
+            return energies.unsqueeze(-1)
         if self.config.kind == "long_term":
             return long_term_spectrum(energies).unsqueeze(-1)
         if self.config.kind in ("lfcc", "mfcc"):

@@ -1,9 +1,10 @@
-"""One spectrum of a whole window, fine enough to tell neighbouring harmonics and tones apart.
+"""Spectra of a whole window, fine enough to tell neighbouring harmonics and tones apart.
 
 Vocoders that upsample step by step leave weak tones at fixed frequencies (Afchar et al.,
 2506.19108, for music), and copy the comb of a voice, its jitter and the noise between its teeth
 less than perfectly. Frames of 25 ms are too short to see that, and no single long one shows it
-above the speech; the mean over all of them does.
+above the speech; the mean over all of them does. How steadily each bin's phase advances says the
+same of the phase: a tone, however weak, advances evenly, and so does a pitch without jitter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 SURROUNDINGS = 41
 """Bins, odd, whose mean is taken for the smooth part of a spectrum: 160 Hz at 4,096 points."""
+
+_PHASE_FLOOR = 1e-7
+"""Power under which the phase of a bin counts for less: rounding makes it, not the recording."""
 
 
 def long_term_spectrum(log_power: Tensor) -> Tensor:
@@ -34,6 +38,46 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     variance = (log_power - mean).square().mean(-1)  # many times faster than ``var``
     spectra = torch.stack([mean[..., 0], (variance + 1e-5).sqrt()], 1)  # (batch, 2, bins)
     return spectra - _surroundings(spectra)
+
+
+def long_term_phase(spectrum: Tensor) -> Tensor:
+    """How steadily the phase of each bin advances over time, less its surroundings.
+
+    The length of the mean phasor (the mean resultant length of directional statistics, Mardia &
+    Jupp, 2000) of the advance from frame to frame, and of the change of that advance. Magnitudes
+    do not count, so that the noise between words says as much as the words.
+
+    Parameters
+    ----------
+    spectrum : Tensor, complex, shape (batch, bins, frames)
+        Short-time spectrum of waveforms at speech level; at least three frames. Where frames do
+        not overlap, there is little to see.
+
+    Returns
+    -------
+    Tensor, shape (batch, 2, bins)
+    """
+    # In real arithmetic: exporters know little of complex numbers.
+    real, imag = spectrum.real, spectrum.imag
+    scale = (real.square() + imag.square() + _PHASE_FLOOR).rsqrt()
+    advance = _turn(real * scale, imag * scale)
+    steadiness = torch.stack([_mean_length(*advance), _mean_length(*_turn(*advance))], 1)
+    return steadiness - _surroundings(steadiness)
+
+
+def _turn(real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
+    """Phasor of the angle between each frame and the next."""
+    last_real, now_real = real[..., :-1], real[..., 1:]
+    last_imag, now_imag = imag[..., :-1], imag[..., 1:]
+    return (
+        now_real * last_real + now_imag * last_imag,
+        now_imag * last_real - now_real * last_imag,
+    )
+
+
+def _mean_length(real: Tensor, imag: Tensor) -> Tensor:
+    """Length of the mean of phasors over time, (batch, bins)."""
+    return (real.mean(-1).square() + imag.mean(-1).square() + 1e-6).sqrt()
 
 
 def _surroundings(spectra: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The long-term spectrum: what it leaves out, and what it finds."""
+"""Long-term spectra: what they leave out, and what they find."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import torch
 
 from deepfake_audio.config import FrontendConfig, ModelConfig
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.features import Frontend, long_term_spectrum
+from deepfake_audio.features import Frontend, long_term_phase, long_term_spectrum
 from deepfake_audio.features.long_term import SURROUNDINGS
 from deepfake_audio.model import build_network
 
 LONG_TERM = FrontendConfig(kind="long_term", n_fft=4096, win_length=4096, hop_length=1024)
+PHASE = FrontendConfig(kind="long_term_phase", n_fft=2048, win_length=2048, hop_length=512)
+KINDS = pytest.mark.parametrize("config", [LONG_TERM, PHASE], ids=["spectrum", "phase"])
 SPECTRUM = ModelConfig(kind="spectrum", stem_channels=4, channels=(8, 8), blocks=(1, 1))
 
 
@@ -21,15 +23,29 @@ def _noise(seconds: float, seed: int = 0, rows: int = 2) -> torch.Tensor:
     return 0.05 * torch.randn(rows, round(16_000 * seconds), generator=generator)
 
 
+def _less_surroundings(spectrum: np.ndarray) -> np.ndarray:
+    margin = SURROUNDINGS // 2
+    padded = np.pad(spectrum, ((0, 0), (margin, margin)), mode="edge")
+    bins = range(spectrum.shape[1])
+    return spectrum - np.stack([padded[:, i : i + SURROUNDINGS].mean(1) for i in bins], 1)
+
+
 def test_equals_a_plain_formula() -> None:
     log_power = torch.randn(3, 200, 9, dtype=torch.float64)
     rows = log_power.numpy()
     for plane, spectrum in enumerate((rows.mean(2), np.sqrt(rows.var(2) + 1e-5))):
-        margin = SURROUNDINGS // 2
-        padded = np.pad(spectrum, ((0, 0), (margin, margin)), mode="edge")
-        around = np.stack([padded[:, i : i + SURROUNDINGS].mean(1) for i in range(200)], 1)
         ours = long_term_spectrum(log_power)[:, plane].numpy()
-        np.testing.assert_allclose(ours, spectrum - around, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(ours, _less_surroundings(spectrum), rtol=1e-4, atol=1e-6)
+
+
+def test_phase_equals_a_plain_formula_whatever_the_magnitudes() -> None:
+    angle = torch.rand(3, 200, 9, dtype=torch.float64) * 2 * torch.pi
+    magnitude = torch.rand(3, 200, 9, dtype=torch.float64) + 1
+    advance = np.diff(angle.numpy(), axis=2)
+    ours = long_term_phase(torch.polar(magnitude, angle)).numpy()
+    for plane, turns in enumerate((advance, np.diff(advance, axis=2))):
+        length = np.sqrt(np.abs(np.exp(1j * turns).mean(2)) ** 2 + 1e-6)
+        np.testing.assert_allclose(ours[:, plane], _less_surroundings(length), atol=1e-4)
 
 
 def test_a_line_response_and_a_level_leave_no_trace() -> None:
@@ -44,29 +60,47 @@ def test_a_weak_tone_that_stays_stands_out() -> None:
     waveform = _noise(4.0)
     time_s = torch.arange(waveform.shape[1]) / 16_000
     waveform[1] += 0.005 * torch.sin(2 * torch.pi * 3_000 * time_s)  # 23 dB under the noise
-    quiet, tone = Frontend(LONG_TERM)(waveform)[:, 0, :, 0]
-    assert tone.argmax() == 3_000 * 4096 // 16_000 - 1  # the first row is bin 1
-    assert tone.max() > 2 * quiet.max()
+    for config in (LONG_TERM, PHASE):
+        quiet, tone = Frontend(config)(waveform)[:, 0, :, 0]
+        assert tone.argmax() == 3_000 * config.n_fft // 16_000 - 1  # the first row is bin 1
+        assert tone.max() > 1.5 * quiet.max()
 
 
+@KINDS
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 4.0, 6.0])
-def test_feeds_its_network_at_any_length(seconds: float) -> None:
-    network = build_network(LONG_TERM, SPECTRUM, seed=0).eval()
+def test_feeds_its_network_at_any_length(config: FrontendConfig, seconds: float) -> None:
+    network = build_network(config, SPECTRUM, seed=0).eval()
     windows = _noise(seconds, rows=3)
-    features = Frontend(LONG_TERM)(windows)
-    assert features.shape == (3, LONG_TERM.n_channels, LONG_TERM.n_rows, 1)
+    features = Frontend(config)(windows)
+    assert features.shape == (3, config.n_channels, config.n_rows, 1)
     with torch.inference_mode():
         output, alone = network(windows), network(windows[1:2])
     assert output.embedding.shape == (3, SPECTRUM.embedding_dim)
     torch.testing.assert_close(output.logit[1:2], alone.logit, rtol=0, atol=1e-4)
 
 
-def test_silence_is_finite() -> None:
-    assert torch.isfinite(Frontend(LONG_TERM)(torch.zeros(1, 8_000))).all()
+@KINDS
+def test_silence_is_finite(config: FrontendConfig) -> None:
+    assert torch.isfinite(Frontend(config)(torch.zeros(1, 8_000))).all()
+
+
+def test_silence_has_a_gradient() -> None:
+    spectrum = torch.zeros(1, 100, 9, dtype=torch.complex64, requires_grad=True)
+    long_term_phase(spectrum).sum().backward()
+    assert spectrum.grad is not None
+    assert torch.isfinite(torch.view_as_real(spectrum.grad)).all()
+
+
+@KINDS
+def test_a_level_leaves_no_trace(config: FrontendConfig) -> None:
+    waveform = _noise(2.0)
+    loud, quiet = Frontend(config)(waveform), Frontend(config)(waveform / 30)
+    torch.testing.assert_close(loud, quiet, rtol=0, atol=1e-3)
 
 
 def test_a_network_and_a_front_end_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="long_term"):
         build_network(FrontendConfig(), SPECTRUM)
-    with pytest.raises(ConfigError, match="neither deltas"):
-        FrontendConfig(kind="long_term", deltas=True)
+    for kind in ("long_term", "long_term_phase"):
+        with pytest.raises(ConfigError, match=f"{kind} has neither deltas"):
+            FrontendConfig(kind=kind, deltas=True)
