@@ -206,7 +206,7 @@ class FrontendConfig(Config):
     def n_channels(self) -> int:
         """Input channels of the network."""
         if self.is_long_term:
-            return 2
+            return 2 if self.kind == "long_term" else 1
         return (3 if self.deltas else 1) + (2 if self.phase else 0)
 
     @property

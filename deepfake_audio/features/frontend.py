@@ -24,7 +24,7 @@ class Bands(NamedTuple):
     Attributes
     ----------
     energies : Tensor
-        Logarithms, scaled. Of kind ``long_term_phase``, its spectra: (batch, 2, bins).
+        Logarithms, scaled. Of kind ``long_term_phase``, its spectrum: (batch, 1, bins).
     cues : sequence of Tensor
         Group delay and phase deviation; none without phase.
     """

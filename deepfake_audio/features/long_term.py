@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .spectral import power_spectrum
+
 SURROUNDINGS = 41
 """Bins, odd, whose mean is taken for the smooth part of a spectrum: 160 Hz at 4,096 points."""
 
@@ -44,40 +46,28 @@ def long_term_phase(spectrum: Tensor) -> Tensor:
     """How steadily the phase of each bin advances over time, less its surroundings.
 
     The length of the mean phasor (the mean resultant length of directional statistics, Mardia &
-    Jupp, 2000) of the advance from frame to frame, and of the change of that advance. Magnitudes
-    do not count, so that the noise between words says as much as the words.
+    Jupp, 2000) of the advance from frame to frame. Magnitudes do not count, so that the noise
+    between words says as much as the words.
 
     Parameters
     ----------
     spectrum : Tensor, complex, shape (batch, bins, frames)
-        Short-time spectrum of waveforms at speech level; at least three frames. Where frames do
-        not overlap, there is little to see.
+        Short-time spectrum of waveforms at speech level; at least two frames. Where less than
+        three quarters of a frame are in the next one, too, there is little to see.
 
     Returns
     -------
-    Tensor, shape (batch, 2, bins)
+    Tensor, shape (batch, 1, bins)
     """
     # In real arithmetic: exporters know little of complex numbers.
-    real, imag = spectrum.real, spectrum.imag
-    scale = (real.square() + imag.square() + _PHASE_FLOOR).rsqrt()
-    advance = _turn(real * scale, imag * scale)
-    steadiness = torch.stack([_mean_length(*advance), _mean_length(*_turn(*advance))], 1)
-    return steadiness - _surroundings(steadiness)
-
-
-def _turn(real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
-    """Phasor of the angle between each frame and the next."""
+    scale = (power_spectrum(spectrum) + _PHASE_FLOOR).rsqrt()
+    real, imag = spectrum.real * scale, spectrum.imag * scale
     last_real, now_real = real[..., :-1], real[..., 1:]
     last_imag, now_imag = imag[..., :-1], imag[..., 1:]
-    return (
-        now_real * last_real + now_imag * last_imag,
-        now_imag * last_real - now_real * last_imag,
-    )
-
-
-def _mean_length(real: Tensor, imag: Tensor) -> Tensor:
-    """Length of the mean of phasors over time, (batch, bins)."""
-    return (real.mean(-1).square() + imag.mean(-1).square() + 1e-6).sqrt()
+    cosine = torch.addcmul(now_real * last_real, now_imag, last_imag).mean(-1)
+    sine = torch.addcmul(now_imag * last_real, now_real, last_imag, value=-1).mean(-1)
+    steadiness = (cosine.square() + sine.square() + 1e-6).sqrt().unsqueeze(1)
+    return steadiness - _surroundings(steadiness)
 
 
 def _surroundings(spectra: Tensor) -> Tensor:
