@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .config import FAMILIES, FrontendConfig, ModelConfig
 from .errors import ConfigError
-from .features import Bands, Frontend
+from .features import Bands, Frontend, Spectra
 
 COSINE_SCALE = 10.0
 """What a cosine is multiplied by to be a logit: over about the range of a linear head."""
@@ -264,14 +264,15 @@ class Network(nn.Module):
         Embeddings stand side by side; everything else is a mean.
         """
         # Branches may share a front end, or the first half of one.
+        branches = cast("list[Branch]", list(self.branches))
+        spectra = Spectra(waveform, [branch.frontend.config for branch in branches])
         bands: dict[tuple[object, ...], Bands] = {}
         features: dict[FrontendConfig, Tensor] = {}
         outputs: list[ModelOutput] = []
-        for branch in self.branches:
-            assert isinstance(branch, Branch)
+        for branch in branches:
             frontend = branch.frontend
             if frontend.bands_key not in bands:
-                bands[frontend.bands_key] = frontend.bands(waveform)
+                bands[frontend.bands_key] = frontend.bands(waveform, spectra)
             if frontend.config not in features:
                 features[frontend.config] = frontend.features(bands[frontend.bands_key])
             outputs.append(branch.body(features[frontend.config]))

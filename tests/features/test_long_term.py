@@ -9,9 +9,9 @@ import torch
 
 from deepfake_audio.config import FrontendConfig, ModelConfig
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.features import Frontend, long_term_phase, long_term_spectrum
+from deepfake_audio.features import Frontend, Spectra, long_term_phase, long_term_spectrum
 from deepfake_audio.features.long_term import SURROUNDINGS
-from deepfake_audio.model import build_network
+from deepfake_audio.model import build_network, join
 
 LONG_TERM = FrontendConfig(kind="long_term", n_fft=4096, win_length=4096, hop_length=1024)
 PHASE = FrontendConfig(kind="long_term_phase", n_fft=2048, win_length=2048, hop_length=512)
@@ -79,6 +79,20 @@ def test_feeds_its_network_at_any_length(config: FrontendConfig, seconds: float)
         output, alone = network(windows), network(windows[1:2])
     assert output.embedding.shape == (3, SPECTRUM.embedding_dim)
     torch.testing.assert_close(output.logit[1:2], alone.logit, rtol=0, atol=1e-4)
+
+
+def test_front_ends_that_share_a_transform_hear_the_same() -> None:
+    coarse = FrontendConfig(kind="long_term", n_fft=2048, win_length=2048, hop_length=1024)
+    windows = _noise(1.3)
+    together = Spectra(windows, [coarse, PHASE, FrontendConfig()])
+    for config in (coarse, PHASE, FrontendConfig()):
+        alone = Spectra(windows, [config]).of(config)
+        torch.testing.assert_close(together.of(config), alone, rtol=0, atol=1e-6)
+    networks = [build_network(config, SPECTRUM, seed=0).eval() for config in (coarse, PHASE)]
+    with torch.inference_mode():
+        joint = join(networks)(windows).logit
+        apart = torch.stack([network(windows).logit for network in networks]).mean(0)
+    torch.testing.assert_close(joint, apart, rtol=0, atol=1e-5)
 
 
 @KINDS
