@@ -109,7 +109,7 @@ class Frontend(nn.Module):
         kinds = {"log_mel": "mel", "mfcc": "mel", "log_linear": "linear", "lfcc": "linear"}
         kind = kinds.get(config.kind, config.kind)
         sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
-        return kind, *sizes, config.normalize, config.phase
+        return kind, *sizes, config.normalize, config.phase, config.max_hz
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features of a batch of windows of one length.
@@ -141,11 +141,13 @@ class Frontend(nn.Module):
             )
         else:
             spectrum = (spectra or Spectra(waveform, [config])).of(config)
+        if config.is_long_term:
+            spectrum = spectrum[:, 1 : config.n_rows + 1]
         if config.kind == "long_term_phase":
-            return Bands(long_term_phase(spectrum[:, 1:]), ())
+            return Bands(long_term_phase(spectrum), ())
         power = spectral.power_spectrum(spectrum)
         if config.kind == "long_term":
-            return Bands(torch.log(power[:, 1:] + _BIN_FLOOR) / _LOG_SCALE, ())
+            return Bands(torch.log(power + _BIN_FLOOR) / _LOG_SCALE, ())
         energies = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
         if config.normalize == "mean":
             energies = energies - energies.mean(-1, keepdim=True)

@@ -15,7 +15,10 @@ from deepfake_audio.model import build_network, join
 
 LONG_TERM = FrontendConfig(kind="long_term", n_fft=4096, win_length=4096, hop_length=1024)
 PHASE = FrontendConfig(kind="long_term_phase", n_fft=2048, win_length=2048, hop_length=512)
-KINDS = pytest.mark.parametrize("config", [LONG_TERM, PHASE], ids=["spectrum", "phase"])
+LOW_PHASE = FrontendConfig(**{**vars(PHASE), "max_hz": 4_000.0})
+KINDS = pytest.mark.parametrize(
+    "config", [LONG_TERM, PHASE, LOW_PHASE], ids=["spectrum", "phase", "low"]
+)
 SPECTRUM = ModelConfig(kind="spectrum", stem_channels=4, channels=(8, 8), blocks=(1, 1))
 
 
@@ -93,6 +96,16 @@ def test_front_ends_that_share_a_transform_hear_the_same() -> None:
         joint = join(networks)(windows).logit
         apart = torch.stack([network(windows).logit for network in networks]).mean(0)
     torch.testing.assert_close(joint, apart, rtol=0, atol=1e-5)
+
+
+def test_only_bins_up_to_a_frequency_are_heard() -> None:
+    windows = _noise(1.0)
+    whole, low = Frontend(PHASE)(windows), Frontend(LOW_PHASE)(windows)
+    assert low.shape[2] == whole.shape[2] // 2 == 512
+    inner = 512 - SURROUNDINGS  # the last bins have other surroundings
+    torch.testing.assert_close(low[:, :, :inner], whole[:, :, :inner], rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="max_hz"):
+        FrontendConfig(max_hz=4_000.0)
 
 
 @KINDS
