@@ -160,8 +160,6 @@ class FrontendConfig(Config):
     normalize : {"none", "level", "mean"}
         ``level`` subtracts one number a window (loudness); ``mean`` subtracts the mean of each
         band over time (the linear channel).
-    max_hz : float
-        Highest bin that ``long_term`` and ``long_term_phase`` hear, hertz.
     """
 
     kind: FrontendKind = "log_linear"
@@ -173,7 +171,6 @@ class FrontendConfig(Config):
     deltas: bool = False
     phase: bool = False
     normalize: Normalization = "level"
-    max_hz: float = SAMPLE_RATE_HZ / 2
 
     def __post_init__(self) -> None:
         _require(
@@ -199,12 +196,6 @@ class FrontendConfig(Config):
             "frontend.kind",
             f"{self.kind} has neither deltas nor phase",
         )
-        _require(
-            0 < self.max_hz <= SAMPLE_RATE_HZ / 2
-            and (self.is_long_term or self.max_hz == SAMPLE_RATE_HZ / 2),
-            "frontend.max_hz",
-            "must lie in (0, 8000], and below 8000 for long-term front ends only",
-        )
 
     @property
     def is_long_term(self) -> bool:
@@ -222,7 +213,7 @@ class FrontendConfig(Config):
     def n_rows(self) -> int:
         """Height of the feature map."""
         if self.is_long_term:
-            return int(self.n_fft * self.max_hz / SAMPLE_RATE_HZ)
+            return self.n_fft // 2
         return self.n_coefficients if self.kind in ("lfcc", "mfcc") else self.n_bands
 
 

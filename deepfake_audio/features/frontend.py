@@ -51,22 +51,23 @@ class Spectra:
         self._hops: dict[tuple[int, int, bool], set[int]] = {}
         for config in configs:
             self._hops.setdefault(self._key(config), set()).add(config.hop_length)
-        self._made: dict[tuple[int, int, bool, int], Tensor] = {}
+        self._made: dict[tuple[int, int, bool, int], spectral.Planes] = {}
 
     @staticmethod
     def _key(config: FrontendConfig) -> tuple[int, int, bool]:
         return config.n_fft, config.win_length, config.normalize == "level"
 
-    def of(self, config: FrontendConfig) -> Tensor:
+    def of(self, config: FrontendConfig) -> spectral.Planes:
         """Return the spectrum (batch, bins, frames) that a front end hears."""
         n_fft, win_length, levelled = key = self._key(config)
         hop = min(hop for hop in self._hops[key] if config.hop_length % hop == 0)
         if (*key, hop) not in self._made:
             heard = at_speech_level(self._waveform) if levelled else self._waveform
-            self._made[*key, hop] = spectral.stft(
-                heard, n_fft=n_fft, win_length=win_length, hop_length=hop
-            )
-        return self._made[*key, hop][..., :: config.hop_length // hop]
+            spectrum = spectral.stft(heard, n_fft=n_fft, win_length=win_length, hop_length=hop)
+            self._made[*key, hop] = spectral.Planes(spectrum.real, spectrum.imag)
+        stride = config.hop_length // hop
+        made = self._made[*key, hop]
+        return made if stride == 1 else made.part(slice(None), slice(None, None, stride))
 
 
 def at_speech_level(waveform: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class Frontend(nn.Module):
         kinds = {"log_mel": "mel", "mfcc": "mel", "log_linear": "linear", "lfcc": "linear"}
         kind = kinds.get(config.kind, config.kind)
         sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
-        return kind, *sizes, config.normalize, config.phase, config.max_hz
+        return kind, *sizes, config.normalize, config.phase
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features of a batch of windows of one length.
@@ -133,26 +134,34 @@ class Frontend(nn.Module):
         """
         config = self.config
         if config.phase:
-            spectrum, weighted = phase.stft_pair(
-                at_speech_level(waveform) if config.normalize == "level" else waveform,
-                n_fft=config.n_fft,
-                win_length=config.win_length,
-                hop_length=config.hop_length,
-            )
-        else:
-            spectrum = (spectra or Spectra(waveform, [config])).of(config)
+            return self._with_phase(waveform)
+        spectrum = (spectra or Spectra(waveform, [config])).of(config)
         if config.is_long_term:
-            spectrum = spectrum[:, 1 : config.n_rows + 1]
+            spectrum = spectrum.part(slice(1, None))
         if config.kind == "long_term_phase":
             return Bands(long_term_phase(spectrum), ())
         power = spectral.power_spectrum(spectrum)
         if config.kind == "long_term":
             return Bands(torch.log(power + _BIN_FLOOR) / _LOG_SCALE, ())
+        return Bands(self._energies(power), ())
+
+    def _with_phase(self, waveform: Tensor) -> Bands:
+        config = self.config
+        spectrum, weighted = phase.stft_pair(
+            at_speech_level(waveform) if config.normalize == "level" else waveform,
+            n_fft=config.n_fft,
+            win_length=config.win_length,
+            hop_length=config.hop_length,
+        )
+        power = spectral.power_spectrum(spectrum)
+        return Bands(self._energies(power), self._phase_cues(spectrum, weighted, power))
+
+    def _energies(self, power: Tensor) -> Tensor:
+        """Logarithms of the bands, scaled."""
         energies = spectral.log_filterbank_energies(power, self.bank, _POWER_FLOOR) / _LOG_SCALE
-        if config.normalize == "mean":
+        if self.config.normalize == "mean":
             energies = energies - energies.mean(-1, keepdim=True)
-        cues = self._phase_cues(spectrum, weighted, power) if config.phase else ()
-        return Bands(energies, cues)
+        return energies
 
     def features(self, bands: Bands) -> Tensor:
         """Compute the features from what :meth:`bands` gives; shapes as for :meth:`forward`."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .spectral import power_spectrum
+from .spectral import Planes, power_spectrum
 
 SURROUNDINGS = 41
 """Bins, odd, whose mean is taken for the smooth part of a spectrum: 160 Hz at 4,096 points."""
@@ -45,7 +45,7 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     return spectra - _surroundings(spectra)
 
 
-def long_term_phase(spectrum: Tensor) -> Tensor:
+def long_term_phase(spectrum: Planes) -> Tensor:
     """How steadily the phase of each bin advances over time, less its surroundings.
 
     The length of the mean phasor (the mean resultant length of directional statistics, Mardia &
@@ -54,7 +54,7 @@ def long_term_phase(spectrum: Tensor) -> Tensor:
 
     Parameters
     ----------
-    spectrum : Tensor, complex, shape (batch, bins, frames)
+    spectrum : Planes of shape (batch, bins, frames)
         Short-time spectrum of waveforms at speech level; at least two frames. Where less than
         three quarters of a frame are in the next one, too, there is little to see.
 
@@ -62,14 +62,14 @@ def long_term_phase(spectrum: Tensor) -> Tensor:
     -------
     Tensor, shape (batch, 1, bins)
     """
-    parts = [_mean_turn(some) for some in spectrum.split(_BINS_AT_ONCE, dim=1)]
+    firsts = range(0, spectrum.real.shape[1], _BINS_AT_ONCE)
+    parts = [_mean_turn(spectrum.part(slice(at, at + _BINS_AT_ONCE))) for at in firsts]
     steadiness = torch.cat(parts, 1).unsqueeze(1)
     return steadiness - _surroundings(steadiness)
 
 
-def _mean_turn(spectrum: Tensor) -> Tensor:
+def _mean_turn(spectrum: Planes) -> Tensor:
     """Length of the mean phasor of the turns from frame to frame, (batch, bins)."""
-    # In real arithmetic: exporters know little of complex numbers.
     scale = (power_spectrum(spectrum) + _PHASE_FLOOR).rsqrt()
     real, imag = spectrum.real * scale, spectrum.imag * scale
     last_real, now_real = real[..., :-1], real[..., 1:]

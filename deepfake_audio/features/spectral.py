@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,17 @@ def _hann(win_length: int, n_fft: int, dtype: torch.dtype, device: torch.device)
     window = torch.hann_window(win_length, periodic=True, dtype=dtype, device=device)
     left = (n_fft - win_length) // 2
     return torch.nn.functional.pad(window, (left, n_fft - win_length - left))
+
+
+class Planes(NamedTuple):
+    """A complex spectrum as its two parts: exporters know little of complex numbers."""
+
+    real: Tensor
+    imag: Tensor
+
+    def part(self, bins: slice, frames: slice = slice(None)) -> Planes:
+        """Return some of the bins and frames of (batch, bins, frames)."""
+        return Planes(self.real[:, bins, frames], self.imag[:, bins, frames])
 
 
 def windowed_stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
@@ -61,7 +73,7 @@ def stft(
     return windowed_stft(waveform, window, hop_length)
 
 
-def power_spectrum(spectrum: Tensor) -> Tensor:
+def power_spectrum(spectrum: Tensor | Planes) -> Tensor:
     """Squared magnitude of a complex spectrum, same shape, real."""
     return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
 
