@@ -21,6 +21,7 @@ from ..errors import ConfigError, MissingExtraError
 from .codec2 import MODES, codec2
 from .codecs import transcode
 from .hifigan import HifiGan
+from .istft_vocoder import IstftVocoder, is_istft_vocoder
 from .lpc import LpcSettings, resynthesize
 from .lyra import QUANTIZERS, Lyra
 from .renderings import Render
@@ -101,6 +102,12 @@ def hifigan(path: str | Path) -> Vocoder:
     return copy
 
 
+def istft(path: str | Path) -> Vocoder:
+    """Return the vocoder that ``deepfake-audio vocoder`` has trained."""
+    network = IstftVocoder.load(path)
+    return lambda samples, rng: network.copy(samples)
+
+
 def lyra(folder: str | Path) -> Vocoder:
     """Return the Lyra codec whose graphs lie in ``folder``, at a random bit rate each clip."""
     codec = Lyra(folder)
@@ -122,7 +129,7 @@ VOCODERS: dict[str, Vocoder] = {
 
 
 def find_vocoder(name: str | Path) -> Vocoder:
-    """Return a vocoder by name, HiFi-GAN by its weights, or Lyra by the folder of its graphs.
+    """Return a vocoder by name or by its weights, or Lyra by the folder of its graphs.
 
     Raises
     ------
@@ -135,11 +142,12 @@ def find_vocoder(name: str | Path) -> Vocoder:
     if path.is_dir():
         return lyra(path)
     if path.is_file():
-        return hifigan(path)
+        return istft(path) if is_istft_vocoder(path) else hifigan(path)
     raise ConfigError(
         "no such vocoder",
         name=str(name),
-        hint=f"use {', '.join(VOCODERS)}, a HiFi-GAN .safetensors, or the folder of Lyra's graphs",
+        hint=f"use {', '.join(VOCODERS)}, a .safetensors of HiFi-GAN or of `deepfake-audio "
+        "vocoder`, or the folder of Lyra's graphs",
     )
 
 

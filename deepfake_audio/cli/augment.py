@@ -29,8 +29,8 @@ def augment(
         list[str] | None,
         typer.Option(
             metavar="NAME|FILE|DIR",
-            help="Copies the genuine clips: codec2, griffin_lim, lpc, world, a HiFi-GAN generator, "
-            "or the folder of Lyra's graphs; may be given repeatedly.",
+            help="Copies the genuine clips: codec2, griffin_lim, lpc, world, weights (of `vocoder` "
+            "or HiFi-GAN), or the folder of Lyra's graphs; may be given repeatedly.",
         ),
     ] = None,
     condition: Annotated[

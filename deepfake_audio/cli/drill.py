@@ -79,8 +79,9 @@ def drill(
         list[str] | None,
         typer.Option(
             metavar="NAME|FILE|DIR",
-            help="Copies genuine clips: codec2, griffin_lim, lpc, world, a HiFi-GAN generator, or "
-            "the folder of Lyra's graphs; repeatable. griffin_lim, lpc and world if none.",
+            help="Copies genuine clips: codec2, griffin_lim, lpc, world, weights (of `vocoder` or "
+            "HiFi-GAN), or the folder of Lyra's graphs; repeatable. griffin_lim, lpc and world if "
+            "none.",
         ),
     ] = None,
     condition: Annotated[

@@ -31,6 +31,7 @@ from .robustness import robustness
 from .score import score
 from .serve import audit_app, callbacks_app, feedback_app, keys_app, serve
 from .train import soup, sweep, train
+from .vocoder import vocoder
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +47,7 @@ app.command()(augment)
 app.command()(train)
 app.command()(soup)
 app.command()(sweep)
+app.command()(vocoder)
 app.command()(score)
 app.command()(robustness)
 app.command()(serve)

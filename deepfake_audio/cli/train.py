@@ -26,8 +26,8 @@ VocoderOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME|FILE|DIR",
-        help="Copies genuine clips: codec2, griffin_lim, lpc, world, a HiFi-GAN generator, or "
-        "the folder of Lyra's graphs; may be given repeatedly.",
+        help="Copies genuine clips: codec2, griffin_lim, lpc, world, weights (of `vocoder` or "
+        "HiFi-GAN), or the folder of Lyra's graphs; may be given repeatedly.",
     ),
 ]
 CacheOption = Annotated[
@@ -86,7 +86,7 @@ def train(
         sources = Sources(data, noise, vocoder or [], cache)
         leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
         quiet = quiet or not leads
-        with _progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
+        with training_progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
             checkpoint = run(
                 recipes,
                 sources,
@@ -165,7 +165,7 @@ def _silent(message: str) -> None:
 
 
 @contextmanager
-def _progress(steps: int, *, quiet: bool) -> Iterator[OnProgress | None]:
+def training_progress(steps: int, *, quiet: bool) -> Iterator[OnProgress | None]:
     """Show steps, time left and the latest figures where standard error is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
