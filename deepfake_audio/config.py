@@ -196,6 +196,11 @@ class FrontendConfig(Config):
             "frontend.kind",
             f"{self.kind} has neither deltas nor phase",
         )
+        _require(
+            self.kind != "long_term_phase" or 4 * self.hop_length <= self.win_length,
+            "frontend.hop_length",
+            "long_term_phase needs frames that overlap by three quarters",
+        )
 
     @property
     def is_long_term(self) -> bool:

@@ -18,7 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .config import FAMILIES, FrontendConfig, ModelConfig
 from .errors import ConfigError
-from .features import Bands, Frontend, Spectra
+from .features import Bands, Frontend
+from .features.frontend import Spectra
 
 COSINE_SCALE = 10.0
 """What a cosine is multiplied by to be a logit: over about the range of a linear head."""
@@ -300,7 +301,7 @@ def _spectrum_net(frontend: FrontendConfig, model: ModelConfig) -> nn.Module:
         raise ConfigError(
             "kind spectrum needs a long_term front end, and frames long enough",
             name="model.kind",
-            hint="frontend.kind = long_term, n_fft = 4096",
+            hint="frontend.kind = long_term or long_term_phase, n_fft = 2048",
         )
     return SpectrumNet(frontend.n_channels, model)
 

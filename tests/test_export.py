@@ -33,14 +33,19 @@ MakeSpeech = Callable[..., np.ndarray]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """Two branches with random weights, one with phase: all that the released model has."""
+    """Branches with random weights: all that released models have, and more."""
+    long = {"n_fft": 512, "win_length": 512}
     frontends = [
         FrontendConfig(n_fft=128, win_length=128, hop_length=64, n_bands=24, deltas=True),
         FrontendConfig(kind="lfcc", n_bands=24, n_coefficients=12, phase=True),
+        FrontendConfig(kind="long_term", hop_length=256, **long),
+        FrontendConfig(kind="long_term_phase", hop_length=128, **long),
     ]
+    spectrum = dataclasses.replace(UNITTEST_MODEL, kind="spectrum", channels=(8,), blocks=(1,))
+    models = [UNITTEST_MODEL, UNITTEST_MODEL, spectrum, spectrum]
     plain = load_checkpoint("unittest")
-    branches = tuple(BranchConfig(frontend, UNITTEST_MODEL) for frontend in frontends)
-    network = join([build_network(f, UNITTEST_MODEL, seed=i) for i, f in enumerate(frontends)])
+    branches = tuple(map(BranchConfig, frontends, models))
+    network = join([build_network(b.frontend, b.model, seed=i) for i, b in enumerate(branches)])
     header = dataclasses.replace(plain.header, branches=branches)
     sounds = [make_speech(1 + seed / 6, seed) for seed in range(40)]
     with torch.inference_mode():

@@ -7,6 +7,7 @@ mel setting or another seed gives other traces.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,16 @@ class IstftVocoderConfig(Config):
     blocks: int = 4
 
     def __post_init__(self) -> None:
-        if min(vars(self).values()) < 1:
-            raise ConfigError("must be above zero", name="vocoder")
-        if self.hop_length > self.n_fft // 2:
-            raise ConfigError("frames must overlap by half", name="vocoder.hop_length")
+        for name, value in vars(self).items():
+            # The largest is far more than minutes can train; files may ask for anything.
+            if not (isinstance(value, int) and 1 <= value <= 4_096):
+                raise ConfigError("must lie in [1, 4096]", name=f"vocoder.{name}")
+        if self.hop_length > self.n_fft // 4:  # with less the inverse transform has gaps at the end
+            raise ConfigError(
+                "frames must overlap by three quarters",
+                name="vocoder.hop_length",
+                hint=f"at most {self.n_fft // 4}",
+            )
         if self.n_bands > self.n_fft // 4:
             raise ConfigError("too many for the transform", name="vocoder.n_bands")
 
@@ -104,8 +111,8 @@ class IstftVocoder(nn.Module):
         """Map log-mel (batch, n_bands, frames) to samples (batch, length)."""
         frames = self.blocks(self.first(log_mel))
         log_magnitude, phase = self.last(self.norm(frames.transpose(1, 2))).chunk(2, dim=2)
-        # A wild guess early in training must not overflow; no bin of speech is louder.
-        magnitude = log_magnitude.clamp(max=6.0).exp()
+        # A wild guess early in training must not overflow; no tone of full scale is louder.
+        magnitude = log_magnitude.clamp(max=math.log(self.config.n_fft / 4)).exp()
         spectrum = torch.polar(magnitude, phase).transpose(1, 2)
         spoken: Tensor = torch.istft(
             spectrum,
@@ -119,17 +126,20 @@ class IstftVocoder(nn.Module):
     @torch.inference_mode()
     def copy(self, samples: np.ndarray) -> np.ndarray:
         """Resynthesise float32 samples, shape (samples,), at 16 kHz; same shape."""
-        if len(samples) < self.config.n_fft:
+        if not len(samples):
             return samples
         waveform = torch.from_numpy(samples)[None]
         copied: np.ndarray = self(self.log_mel(waveform), len(samples))[0].numpy()
         return copied
 
     def save(self, path: str | Path) -> None:
-        """Write weights and settings as safetensors."""
+        """Write weights and settings as safetensors, whole or not at all."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
         about = {"format": FORMAT, "config": json.dumps(self.config.to_dict())}
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        safetensors.torch.save_file(weights, path, metadata=about)
+        safetensors.torch.save_file(weights, partial, metadata=about)
+        partial.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> IstftVocoder:
@@ -148,9 +158,7 @@ class IstftVocoder(nn.Module):
                 raise ValueError("another format")
             network = cls(IstftVocoderConfig.from_dict(json.loads(about["config"])))
             network.load_state_dict(weights)
-        except (
-            OSError, RuntimeError, ValueError, KeyError, ConfigError, safetensors.SafetensorError,
-        ) as error:  # fmt: skip
+        except Exception as error:  # libraries raise all sorts of things about damaged files
             raise CheckpointError(
                 "is not a vocoder of this package", name=str(path), hint="check the file"
             ) from error

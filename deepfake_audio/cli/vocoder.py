@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .console import QuietOption, errors_end_the_command, say
+from ..errors import ConfigError
+from .console import QuietOption, check_writable, errors_end_the_command, say
 from .labelled import DataOption
 from .train import CacheOption, training_progress
 
@@ -33,6 +34,10 @@ def vocoder(
         from ..augment.istft_vocoder import IstftVocoderConfig
         from ..training.vocoder import VocoderRecipe, make_vocoder
 
+        out.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(out.parent)
+        if out.is_dir():
+            raise ConfigError("is a folder", name=str(out), hint="give the name of a file")
         config = IstftVocoderConfig(n_fft=n_fft, hop_length=hop_length, n_bands=n_bands)
         recipe = VocoderRecipe.from_dict({"seed": seed, "steps": steps, "loss": loss})
         with training_progress(steps, quiet=quiet) as on_progress:

@@ -1,13 +1,15 @@
 """Acoustic features, batched in torch: spectra, cepstra, phase cues and long-term spectra.
 
-All take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``.
+Most take ``(batch, samples)`` at 16 kHz and return ``(batch, rows, frames)``; spectra of a whole
+window are made of a spectrogram.
 """
 
 from .cepstral import dct_matrix, delta, lfcc, mfcc
-from .frontend import Bands, Frontend, Spectra
+from .frontend import Bands, Frontend
 from .long_term import long_term_phase, long_term_spectrum
 from .phase import group_delay, instantaneous_frequency, modified_group_delay
 from .spectral import (
+    Planes,
     SpectralMoments,
     linear_filterbank,
     log_filterbank_energies,
@@ -22,7 +24,7 @@ from .spectral import (
 __all__ = [
     "Bands",
     "Frontend",
-    "Spectra",
+    "Planes",
     "SpectralMoments",
     "dct_matrix",
     "delta",

@@ -23,33 +23,35 @@ class Bands(NamedTuple):
 
     Attributes
     ----------
-    energies : Tensor
-        Logarithms, scaled. Of kind ``long_term_phase``, its spectrum: (batch, 1, bins).
+    values : Tensor
+        Logarithms of energies, scaled. Of kind ``long_term_phase``, its spectrum: (batch, 1, bins).
     cues : sequence of Tensor
         Group delay and phase deviation; none without phase.
     """
 
-    energies: Tensor
+    values: Tensor
     cues: Sequence[Tensor]
 
 
 class Spectra:
     """Short-time spectra of a batch of windows, for front ends that may share them.
 
-    Of front ends that differ in nothing but the hop, one whose hop is a multiple of another's takes
-    some of its frames.
+    Of front ends with one transform, window and level, one whose hop is a multiple of another's
+    takes some of its frames.
 
     Parameters
     ----------
     waveform : Tensor, shape (batch, samples)
     configs : sequence of FrontendConfig
-        Who will ask.
+        Who will ask; others may not.
     """
 
     def __init__(self, waveform: Tensor, configs: Sequence[FrontendConfig]) -> None:
         self._waveform = waveform
         self._hops: dict[tuple[int, int, bool], set[int]] = {}
         for config in configs:
+            if config.phase:
+                continue  # it needs two transforms, and makes them itself
             self._hops.setdefault(self._key(config), set()).add(config.hop_length)
         self._made: dict[tuple[int, int, bool, int], spectral.Planes] = {}
 
@@ -59,15 +61,22 @@ class Spectra:
 
     def of(self, config: FrontendConfig) -> spectral.Planes:
         """Return the spectrum (batch, bins, frames) that a front end hears."""
-        n_fft, win_length, levelled = key = self._key(config)
-        hop = min(hop for hop in self._hops[key] if config.hop_length % hop == 0)
-        if (*key, hop) not in self._made:
-            heard = at_speech_level(self._waveform) if levelled else self._waveform
-            spectrum = spectral.stft(heard, n_fft=n_fft, win_length=win_length, hop_length=hop)
-            self._made[*key, hop] = spectral.Planes(spectrum.real, spectrum.imag)
+        key = self._key(config)
+        hops = self._hops[key]
+        hop = min(hop for hop in hops if config.hop_length % hop == 0)
+        made = self._made.get((*key, hop)) or self._make(config, hop)
+        if len(hops) > 1:  # others are made once, and their memory is wanted
+            self._made[*key, hop] = made
         stride = config.hop_length // hop
-        made = self._made[*key, hop]
         return made if stride == 1 else made.part(slice(None), slice(None, None, stride))
+
+    def _make(self, config: FrontendConfig, hop: int) -> spectral.Planes:
+        levelled = config.normalize == "level"
+        heard = at_speech_level(self._waveform) if levelled else self._waveform
+        spectrum = spectral.stft(
+            heard, n_fft=config.n_fft, win_length=config.win_length, hop_length=hop
+        )
+        return spectral.Planes(spectrum.real, spectrum.imag)
 
 
 def at_speech_level(waveform: Tensor) -> Tensor:
@@ -165,11 +174,11 @@ class Frontend(nn.Module):
 
     def features(self, bands: Bands) -> Tensor:
         """Compute the features from what :meth:`bands` gives; shapes as for :meth:`forward`."""
-        energies, cues = bands
         if self.config.kind == "long_term_phase":
-            return energies.unsqueeze(-1)
+            return bands.values.unsqueeze(-1)
         if self.config.kind == "long_term":
-            return long_term_spectrum(energies).unsqueeze(-1)
+            return long_term_spectrum(bands.values).unsqueeze(-1)
+        energies, cues = bands
         if self.config.kind in ("lfcc", "mfcc"):
             energies, *cues = (torch.matmul(self.dct, plane) for plane in (energies, *cues))
         planes = [energies]

@@ -76,7 +76,7 @@ def _mean_turn(spectrum: Planes) -> Tensor:
     last_imag, now_imag = imag[..., :-1], imag[..., 1:]
     cosine = torch.addcmul(now_real * last_real, now_imag, last_imag).mean(-1)
     sine = torch.addcmul(now_imag * last_real, now_real, last_imag, value=-1).mean(-1)
-    return (cosine.square() + sine.square() + 1e-6).sqrt()
+    return (cosine.square() + sine.square() + 1e-6).sqrt()  # silence has a gradient, too
 
 
 def _surroundings(spectra: Tensor) -> Tensor:

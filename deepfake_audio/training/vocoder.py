@@ -1,7 +1,7 @@
 """Trains small vocoders on genuine speech, for copies that other vocoders do not make.
 
-Minutes on a CPU are enough for speech that is understood and sounds made; that it does is the
-point. Another seed, mel setting or loss leaves other traces.
+Minutes on a CPU are enough for copies that are intelligible and sound artificial, which is wanted.
+Another seed, mel setting or loss leaves other traces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..augment.istft_vocoder import IstftVocoder, IstftVocoderConfig
 from ..config import SAMPLE_RATE_HZ, Config
-from ..datasets.cache import AudioCache, open_cache, select
+from ..datasets.cache import AudioCache, open_cache
 from ..datasets.manifest import load_manifest
 from ..errors import ConfigError, DatasetError
 from ..features.spectral import power_spectrum, stft
@@ -149,25 +149,47 @@ def make_vocoder(
     say: Say = print,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Train a vocoder on the genuine clips of the split ``train``, and those of no known split.
+    """Train a vocoder on the genuine clips of split ``train``, or of no known split, and save it.
 
     Parameters
     ----------
     data : sequence of path
-        Labelled clips.
+        Labelled clips, see :func:`deepfake_audio.datasets.load_manifest`.
     out : Path
         The safetensors file to write.
+    config, recipe
+        What to train, and how.
     cache : Path
         Folder of decoded clips.
+    say, on_progress : callable
+        Told what is being done, and the loss of each step.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no genuine clip of half a second.
     """
-    clips = [clip for clip in load_manifest(data) if clip.split != "test"]
+    clips = [
+        clip
+        for clip in load_manifest(data)
+        if clip.split in ("train", "") and not clip.is_synthetic
+    ]
+    if not clips:
+        raise DatasetError(
+            "has no genuine clips to train on",
+            name=str(data[0]),
+            hint="those of the splits dev and test are left out",
+        )
+    say(f"decoding {len(clips)} genuine clips (once; kept in {cache})")
     decoded, failures = open_cache(clips, cache)
     for failure in failures:
         say(f"left out: {failure}")
-    train = select(decoded, "train", "")
-    genuine = train[[not decoded.clips[i].is_synthetic for i in train]]
-    say(f"{len(genuine)} genuine clips")
-    network = train_vocoder(decoded, genuine, config, recipe, on_progress=on_progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    train_on = np.arange(len(decoded))
+    network = train_vocoder(decoded, train_on, config, recipe, on_progress=on_progress)
     network.save(out)
     return out

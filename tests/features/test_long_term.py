@@ -9,9 +9,9 @@ import torch
 
 from deepfake_audio.config import FrontendConfig, ModelConfig
 from deepfake_audio.errors import ConfigError
-from deepfake_audio.features import Frontend, Spectra, long_term_phase, long_term_spectrum
+from deepfake_audio.features import Frontend, Planes, long_term_phase, long_term_spectrum, spectral
+from deepfake_audio.features.frontend import Spectra
 from deepfake_audio.features.long_term import SURROUNDINGS
-from deepfake_audio.features.spectral import Planes
 from deepfake_audio.model import build_network, join
 
 LONG_TERM = FrontendConfig(kind="long_term", n_fft=4096, win_length=4096, hop_length=1024)
@@ -83,7 +83,7 @@ def test_feeds_its_network_at_any_length(config: FrontendConfig, seconds: float)
     torch.testing.assert_close(output.logit[1:2], alone.logit, rtol=0, atol=1e-4)
 
 
-def test_front_ends_that_share_a_transform_hear_the_same() -> None:
+def test_front_ends_that_share_a_transform_hear_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = FrontendConfig(kind="long_term", n_fft=2048, win_length=2048, hop_length=1024)
     windows = _noise(1.3)
     together = Spectra(windows, [coarse, PHASE, FrontendConfig()])
@@ -91,9 +91,18 @@ def test_front_ends_that_share_a_transform_hear_the_same() -> None:
         alone = Spectra(windows, [config]).of(config)
         for part, expected in zip(together.of(config), alone, strict=True):
             torch.testing.assert_close(part, expected, rtol=0, atol=1e-6)
+    made: list[int] = []
+    transform = spectral.stft
+
+    def counted(waveform: torch.Tensor, **sizes: int) -> torch.Tensor:
+        made.append(sizes["hop_length"])
+        return transform(waveform, **sizes)
+
+    monkeypatch.setattr(spectral, "stft", counted)
     networks = [build_network(config, SPECTRUM, seed=0).eval() for config in (coarse, PHASE)]
     with torch.inference_mode():
         joint = join(networks)(windows).logit
+        assert made == [512]
         apart = torch.stack([network(windows).logit for network in networks]).mean(0)
     torch.testing.assert_close(joint, apart, rtol=0, atol=1e-5)
 
@@ -123,4 +132,6 @@ def test_a_network_and_a_front_end_that_do_not_fit_are_refused() -> None:
         build_network(FrontendConfig(), SPECTRUM)
     for kind in ("long_term", "long_term_phase"):
         with pytest.raises(ConfigError, match=f"{kind} has neither deltas"):
-            FrontendConfig(kind=kind, deltas=True)
+            FrontendConfig(kind=kind, n_fft=2048, win_length=2048, deltas=True)
+    with pytest.raises(ConfigError, match="three quarters"):
+        FrontendConfig(kind="long_term_phase", n_fft=2048, win_length=2048, hop_length=1024)

@@ -36,7 +36,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights() -> None:
     losses: list[float] = []
     recipe = VocoderRecipe(steps=40, batch_size=4, learning_rate=3e-3)
     cache = _chords()
-    first = train_vocoder(
+    train_vocoder(
         cache,
         range(6),
         SMALL,
@@ -48,7 +48,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights() -> None:
     one, same = (train_vocoder(cache, range(6), SMALL, short).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     other = train_vocoder(cache, range(6), SMALL, VocoderRecipe(seed=1, steps=2, batch_size=4))
-    assert not torch.equal(other.last.weight, first.last.weight)
+    assert not torch.equal(other.last.weight, one["last.weight"])
 
 
 @pytest.mark.parametrize("n_samples", [100, 4_000, 16_001])
@@ -58,6 +58,14 @@ def test_a_copy_is_as_long_as_its_original(n_samples: int) -> None:
     copied = IstftVocoder(SMALL).eval().copy(samples)
     assert copied.shape == samples.shape
     assert np.isfinite(copied).all()
+    assert not np.array_equal(copied, samples)
+
+
+def test_the_end_of_a_copy_is_no_louder_than_the_rest() -> None:
+    config = IstftVocoderConfig(n_fft=256, hop_length=64, n_bands=32, width=32, blocks=1)
+    samples = np.random.default_rng(0).standard_normal(64 * 40 - 1).astype(np.float32) * 0.1
+    copied = np.abs(IstftVocoder(config).eval().copy(samples))
+    assert copied[-64:].max() < 10 * copied[:-64].max()
 
 
 def test_saved_and_found_by_its_file(tmp_path: Path) -> None:
@@ -66,6 +74,8 @@ def test_saved_and_found_by_its_file(tmp_path: Path) -> None:
     network.save(path)
     again = IstftVocoder.load(path)
     assert again.config == SMALL
+    speech = np.random.default_rng(1).standard_normal(4_000).astype(np.float32)
+    np.testing.assert_array_equal(again.copy(speech), network.copy(speech))
     samples = (np.random.default_rng(0).standard_normal(8_000) * 3_000).astype(np.int16)
     copied = copy_of(samples, find_vocoder(path), np.random.default_rng(0))
     assert np.std(copied) == pytest.approx(np.std(samples), rel=0.1)
@@ -77,11 +87,17 @@ def test_other_files_and_settings_are_refused_by_name(tmp_path: Path) -> None:
     safetensors.torch.save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="other"):
         IstftVocoder.load(path)
+    about = {"format": "deepfake_audio.istft_vocoder/1", "config": '{"width": "128"}'}
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata=about)
+    with pytest.raises(CheckpointError, match="other"):
+        find_vocoder(path)
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="other"):
         find_vocoder(path)
     with pytest.raises(ConfigError, match="overlap"):
-        IstftVocoderConfig(n_fft=256, hop_length=200)
+        IstftVocoderConfig(n_fft=256, hop_length=128)
+    with pytest.raises(ConfigError, match="width"):
+        IstftVocoderConfig(width=10**9)
     with pytest.raises(ConfigError, match="loss"):
         VocoderRecipe.from_dict({"loss": "best"})
     with pytest.raises(DatasetError, match="half a second"):
@@ -90,14 +106,20 @@ def test_other_files_and_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_command_trains_on_genuine_clips(tmp_path: Path) -> None:
     manifest = tmp_path / "clips.csv"
-    rows = [
-        f"{path.stem},{'spoof' if 'synthetic' in path.stem else 'bonafide'},{path}"
-        for path in sorted(SAMPLES.glob("*.flac"))
-    ]
-    manifest.write_text("id,label,path\n" + "\n".join(rows) + "\n")
+    samples = sorted(SAMPLES.glob("*.flac"))
+    labels = ["spoof" if "synthetic" in path.stem else "bonafide" for path in samples]
+    rows = [f"{p.stem},{label},train,{p}" for p, label in zip(samples, labels, strict=True)]
+    rows.append(f"held-out,bonafide,dev,{samples[0]}")
+    manifest.write_text("id,label,split,path\n" + "\n".join(rows) + "\n")
     out = tmp_path / "made" / "mine.safetensors"
     options = ["--out", str(out), "--steps", "1", "--n-fft", "512", "--hop-length", "128"]
     result = CliRunner().invoke(app, ["vocoder", "--data", str(manifest), *options])
     assert result.exit_code == 0, result.output
     assert "2 genuine clips" in result.output
     assert IstftVocoder.load(out).config.n_fft == 512
+
+
+def test_where_nothing_can_be_written_nothing_is_trained(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["vocoder", "--data", str(SAMPLES), "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is a folder" in result.output
