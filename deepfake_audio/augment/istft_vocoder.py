@@ -57,7 +57,11 @@ class IstftVocoderConfig(Config):
                 hint=f"at most {self.n_fft // 4}",
             )
         if self.n_bands > self.n_fft // 4:
-            raise ConfigError("too many for the transform", name="vocoder.n_bands")
+            raise ConfigError(
+                "too many for the transform",
+                name="vocoder.n_bands",
+                hint=f"at most {self.n_fft // 4}, or a longer n_fft",
+            )
 
 
 class _Block(nn.Module):

@@ -72,7 +72,7 @@ def train(
             from ..checkpoint import load_checkpoint
             from ..training import finetune as adapt
 
-            told = _silent if quiet else say
+            told = silent if quiet else say
             typer.echo(adapt(load_checkpoint(finetune), data, out, cache=cache, say=told))
             return
         from ..devices import resolve_device
@@ -92,7 +92,7 @@ def train(
                 sources,
                 out,
                 device=resolve_device(device),
-                say=_silent if quiet else say,
+                say=silent if quiet else say,
                 on_progress=on_progress,
             )
     if leads:
@@ -125,7 +125,7 @@ def sweep(
             Sources(data, noise, vocoder or [], cache),
             out,
             device=resolve_device(device),
-            say=_silent if quiet else say,
+            say=silent if quiet else say,
         )
     typer.echo(table.read_text(encoding="utf-8"), nl=False)
 
@@ -155,12 +155,12 @@ def soup(
             Sources(data, noise, vocoder or [], cache),
             out,
             device=resolve_device(device),
-            say=_silent if quiet else say,
+            say=silent if quiet else say,
         )
     typer.echo(checkpoint)
 
 
-def _silent(message: str) -> None:
+def silent(message: str) -> None:
     """Say nothing."""
 
 

@@ -10,7 +10,7 @@ import typer
 from ..errors import ConfigError
 from .console import QuietOption, check_writable, errors_end_the_command, say
 from .labelled import DataOption
-from .train import CacheOption, training_progress
+from .train import CacheOption, silent, training_progress
 
 
 def vocoder(
@@ -47,7 +47,7 @@ def vocoder(
                 config,
                 recipe,
                 cache=cache or out.parent / "cache",
-                say=(lambda _: None) if quiet else say,
+                say=silent if quiet else say,
                 on_progress=on_progress,
             )
     typer.echo(made)

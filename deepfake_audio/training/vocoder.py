@@ -6,7 +6,7 @@ Another seed, mel setting or loss leaves other traces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,6 +22,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import ConfigError, DatasetError
 from ..features.spectral import power_spectrum, stft
 from .loop import Progress
+from .run import Say
 
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256))
 """Transform and hop of each spectrum that a copy is compared in, samples."""
@@ -29,7 +30,6 @@ RESOLUTIONS = ((256, 64), (512, 128), (1024, 256))
 CROP = SAMPLE_RATE_HZ // 2
 
 VocoderLoss = Literal["stft", "log"]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ class VocoderRecipe(Config):
 
 def train_vocoder(
     cache: AudioCache,
-    indices: Sequence[int] | np.ndarray,
     config: IstftVocoderConfig,
     recipe: VocoderRecipe,
     *,
@@ -75,9 +74,7 @@ def train_vocoder(
     Parameters
     ----------
     cache : AudioCache
-        Decoded clips.
-    indices : sequence of int
-        The clips to copy, those under half a second left out.
+        Decoded genuine clips; those under half a second are left out.
     config : IstftVocoderConfig
         What to fit.
     recipe : VocoderRecipe
@@ -90,8 +87,8 @@ def train_vocoder(
     DatasetError
         If no clip is long enough.
     """
-    long_enough = [i for i in indices if len(cache[i]) >= CROP]
-    if not long_enough:
+    long_enough = np.flatnonzero(cache.lengths >= CROP)
+    if not len(long_enough):
         raise DatasetError(
             "no genuine clip lasts half a second", name="vocoder", hint="give longer recordings"
         )
@@ -189,7 +186,6 @@ def make_vocoder(
     decoded, failures = open_cache(clips, cache)
     for failure in failures:
         say(f"left out: {failure}")
-    train_on = np.arange(len(decoded))
-    network = train_vocoder(decoded, train_on, config, recipe, on_progress=on_progress)
+    network = train_vocoder(decoded, config, recipe, on_progress=on_progress)
     network.save(out)
     return out

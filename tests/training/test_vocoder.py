@@ -38,16 +38,15 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights() -> None:
     cache = _chords()
     train_vocoder(
         cache,
-        range(6),
         SMALL,
         recipe,
         on_progress=lambda _, figures: losses.append(figures["total"]),
     )
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     short = VocoderRecipe(steps=2, batch_size=4)
-    one, same = (train_vocoder(cache, range(6), SMALL, short).state_dict() for _ in range(2))
+    one, same = (train_vocoder(cache, SMALL, short).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], same[name]) for name in one)
-    other = train_vocoder(cache, range(6), SMALL, VocoderRecipe(seed=1, steps=2, batch_size=4))
+    other = train_vocoder(cache, SMALL, VocoderRecipe(seed=1, steps=2, batch_size=4))
     assert not torch.equal(other.last.weight, one["last.weight"])
 
 
@@ -69,7 +68,7 @@ def test_the_end_of_a_copy_is_no_louder_than_the_rest() -> None:
 
 
 def test_saved_and_found_by_its_file(tmp_path: Path) -> None:
-    network = train_vocoder(_chords(), range(6), SMALL, VocoderRecipe(steps=1, loss="log"))
+    network = train_vocoder(_chords(), SMALL, VocoderRecipe(steps=1, loss="log"))
     path = tmp_path / "mine.safetensors"
     network.save(path)
     again = IstftVocoder.load(path)
@@ -101,7 +100,7 @@ def test_other_files_and_settings_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="loss"):
         VocoderRecipe.from_dict({"loss": "best"})
     with pytest.raises(DatasetError, match="half a second"):
-        train_vocoder(_chords(seconds=0.2), range(6), SMALL, VocoderRecipe(steps=1))
+        train_vocoder(_chords(seconds=0.2), SMALL, VocoderRecipe(steps=1))
 
 
 def test_the_command_trains_on_genuine_clips(tmp_path: Path) -> None:
