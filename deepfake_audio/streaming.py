@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ class Stream:
         self._hop_frames = round(config.hop_s / FRAME_S)
         self._recent: deque[_Recent] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
         self._due: deque[Window] = deque()
-        self._gathered: list[npt.NDArray[np.integer]] = []
+        self._gathered: list[npt.NDArray[Any]] = []
         self._n_gathered = 0  # samples
         self._gathered_bytes = 0
         self._source_frames = 0
@@ -245,11 +245,11 @@ class Stream:
             rest = self._resampler.resample_chunk(
                 np.empty((0, self.channels), np.float32), last=True
             )
-            self._due.extend(self._listener.feed(rest.T))
+            self._await(self._listener.feed(rest.T))
         self._pool.score([self])
         last = self._listener.finish()
         if last:
-            self._due.append(last)
+            self._await([last])
             self._pool.score([self])
         self.closed = True
         self._pool.forget(self)
@@ -267,9 +267,16 @@ class Stream:
 
     def due(self) -> list[Window]:
         """Hand over the windows that wait to be scored."""
+        self._pool.attend(self)
         waiting = list(self._due)
         self._due.clear()
         return waiting
+
+    def _await(self, windows: Iterable[Window]) -> None:
+        """Let windows wait to be scored."""
+        self._due.extend(windows)
+        if self._due:
+            self._pool.call(self)
 
     def settle(self, window: Window, found: Heard) -> StreamEvent | None:
         """Take in what was found in a window, each shaped (channels,); say what it means."""
@@ -301,16 +308,14 @@ class Stream:
         )
 
     def _gather(self, piece: Piece) -> None:
-        """Take in what comes next; integers only once they complete a window.
+        """Take in what comes next; sound only once it completes a window.
 
         Whoever sends a tenth of a second at a time then costs little more than who sends seconds.
         """
         samples = piece.samples
-        if samples is None or samples.dtype.kind == "f":
+        if samples is None:
             self._take_gathered()
-            lost = samples is None
-            silence = np.zeros((self.channels, piece.n_lost), dtype=np.float32)
-            self._take(silence if samples is None else samples, lost=lost)
+            self._take(np.zeros((self.channels, piece.n_lost), dtype=np.float32), lost=True)
             return
         if self._gathered and self._gathered[0].dtype != samples.dtype:
             self._take_gathered()
@@ -333,7 +338,7 @@ class Stream:
         self._source_frames += samples.shape[1]
         if self._resampler:
             samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
-        self._due.extend(self._listener.feed(samples, lost=lost))
+        self._await(self._listener.feed(samples, lost=lost))
 
     def _checked(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a copy of a chunk, shape (channels, samples): float32, or integers as they are."""
@@ -349,15 +354,20 @@ class Stream:
             )
         if array.dtype.kind != "f":
             return array
-        chunk = self._meter.update(as_float32(array.T))
-        if self._meter.peak > MAX_PEAK:
-            peak, self._meter.peak = self._meter.peak, 0.0
+        chunk: FloatArray = as_float32(array)
+        if (peak := _peak(chunk)) > MAX_PEAK:
             raise InvalidSamplesError(
                 f"samples reach {peak:.3g} times full scale",
                 name=self.name,
                 hint="divide integers kept as floats by 32768, or scale to [-1, 1]",
             )
-        return chunk.T
+        return chunk
+
+
+def _peak(chunk: FloatArray) -> float:
+    """Return the largest magnitude among samples that are numbers; others are zeroed later."""
+    peak = float(np.abs(chunk).max(initial=0.0))
+    return peak if np.isfinite(peak) else float(np.abs(chunk[np.isfinite(chunk)]).max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -412,6 +422,8 @@ class StreamPool:
         self.config = config
         # A stream that nobody holds any more leaves by itself.
         self._streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
+        # Those with windows that wait: to ask all of them would cost more than to score some.
+        self._calling: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -441,7 +453,8 @@ class StreamPool:
 
     def step(self) -> list[tuple[Stream, StreamEvent]]:
         """Score whatever waits in any stream; events of each stream in order."""
-        return self.score(list(self._streams.values()))
+        calling = [reference() for reference in self._calling.valuerefs()]
+        return self.score([stream for stream in calling if stream is not None])
 
     def score(self, streams: Sequence[Stream]) -> list[tuple[Stream, StreamEvent]]:
         """Score whatever waits in the given streams."""
@@ -450,6 +463,14 @@ class StreamPool:
         for first in range(0, len(due), MAX_WINDOWS):
             events += self._score(due[first : first + MAX_WINDOWS])
         return events
+
+    def call(self, stream: Stream) -> None:
+        """Note that a stream has windows that wait for :meth:`step`."""
+        self._calling[id(stream)] = stream
+
+    def attend(self, stream: Stream) -> None:
+        """Note that a stream hands its windows over."""
+        self._calling.pop(id(stream), None)
 
     def forget(self, stream: Stream) -> None:
         """Take a stream out, as its ``close`` does."""

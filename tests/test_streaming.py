@@ -139,6 +139,33 @@ def test_an_abandoned_stream_is_forgotten() -> None:
     assert not kept.closed
 
 
+def test_a_step_asks_those_with_windows_that_wait(speech: MakeSpeech) -> None:
+    pool = DETECTOR.stream_pool()
+    first, second, third = (pool.open(RATE, name=name) for name in ("first", "second", "third"))
+    assert pool.step() == []
+    second.push(speech(2))
+    third.push(speech(2))
+    assert first.feed(speech(2, 1))  # scored at once: nothing of it waits
+    del third  # left with windows that waited
+    gc.collect()
+    assert {stream.name for stream, _ in pool.step()} == {"second"}
+    assert pool.step() == []
+
+
+def test_floats_that_are_no_numbers_are_silence_and_hide_no_scale(speech: MakeSpeech) -> None:
+    sound = speech(2)
+    sound[100:110] = np.nan
+    sound[200] = np.inf
+    stream = DETECTOR.stream(RATE)
+    for start in range(0, len(sound), 1_600):
+        stream.push(sound[start : start + 1_600])
+    with pytest.raises(InvalidSamplesError, match="times full scale"):
+        stream.push(np.array([np.nan, 30.0, np.inf, 1.0]))
+    report = stream.close()
+    assert "invalid_samples" in report.warnings
+    same_report(report, DETECTOR.detect(sound, sample_rate_hz=RATE))
+
+
 def test_a_room_stays_small(speech: MakeSpeech) -> None:
     stream = DETECTOR.stream(RATE)
     minute = as_int16(np.tile(speech(6), 10))

@@ -48,6 +48,7 @@ class Spectra:
 
     def __init__(self, waveform: Tensor, configs: Sequence[FrontendConfig]) -> None:
         self._waveform = waveform
+        self._levelled: Tensor | None = None
         self._hops: dict[tuple[int, int, bool], set[int]] = {}
         for config in configs:
             if config.phase:
@@ -71,8 +72,11 @@ class Spectra:
         return made if stride == 1 else made.part(slice(None), slice(None, None, stride))
 
     def _make(self, config: FrontendConfig, hop: int) -> spectral.Planes:
-        levelled = config.normalize == "level"
-        heard = at_speech_level(self._waveform) if levelled else self._waveform
+        heard = self._waveform
+        if config.normalize == "level":
+            if self._levelled is None:
+                self._levelled = at_speech_level(heard)
+            heard = self._levelled
         spectrum = spectral.stft(
             heard, n_fft=config.n_fft, win_length=config.win_length, hop_length=hop
         )
