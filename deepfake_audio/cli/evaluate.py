@@ -11,7 +11,7 @@ import typer
 
 from .._process import one_thread_each
 from ..errors import ConfigError, DeepfakeAudioError, MissingExtraError
-from . import EXIT_SOME_UNREADABLE
+from . import EXIT_INTERRUPTED, EXIT_SOME_UNREADABLE
 from .console import (
     DeviceName,
     DeviceOption,
@@ -163,6 +163,8 @@ def evaluate(
                 _save_suite(suite, out, about)
         if plots and not save_pictures(table, result, plots):
             say(f"{plots}: nothing to draw, there are clips of one class only")
+        if suite and suite.interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED)
         if failed:
             raise typer.Exit(EXIT_SOME_UNREADABLE)
 

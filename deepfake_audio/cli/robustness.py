@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from .._process import one_thread_each
 from ..errors import ConfigError, DatasetError
+from . import EXIT_INTERRUPTED
 from .console import (
     DeviceName,
     DeviceOption,
@@ -19,6 +20,7 @@ from .console import (
     PolicyName,
     PolicyOption,
     QuietOption,
+    check_writable,
     errors_end_the_command,
     say,
     silent_libraries,
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a run over the conditions gave."""
+    """What a run over the conditions gave; ``interrupted`` if it was not let finish."""
 
     results: list[ConditionResult]
     splices: list[SpliceResult]
+    interrupted: bool = False
 
     def to_dict(self, **about: Any) -> dict[str, Any]:
         """Return everything as plain JSON types."""
@@ -64,18 +67,21 @@ def run_suite(
     noise: Path | None,
     splices: bool,
     quiet: bool,
+    keep: Callable[[Suite], None] | None = None,
 ) -> Suite:
     """Measure a detector under conditions and, if wanted, on partly synthetic recordings.
 
-    Where there is too little data for one of them, what was measured before is kept.
+    Where there is too little data for one of them, or on Ctrl-C, what was measured before is kept.
+    ``keep`` is given all of it after each condition: a suite takes minutes to hours.
     """
     from ..augment import SoundBank
-    from ..evaluation.robustness import measure_robustness
+    from ..evaluation.robustness import measure_robustness, one_line
     from ..evaluation.splices import make_splices, measure_splices
 
     bank = SoundBank.load(noise, held_out=True) if noise else None
-    results = []
+    results: list[ConditionResult] = []
     partly: list[SpliceResult] = []
+    interrupted = False
     with silent_libraries():
         try:
             for result in measure_robustness(
@@ -83,14 +89,21 @@ def run_suite(
             ):
                 results.append(result)
                 if not quiet:
-                    say(f"{result.condition}: measured")
+                    say(one_line(result))
+                if keep:
+                    keep(Suite(results, partly))
             if splices:
                 partly = list(measure_splices(detector.scorer, make_splices(clips)))
         except DatasetError as error:
             if not results:
                 raise
             say(f"measured no further: {error}")
-    return Suite(results, partly)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            say(f"interrupted after {results[-1].condition}")
+            interrupted = True
+    return Suite(results, partly, interrupted)
 
 
 def robustness(
@@ -117,7 +130,10 @@ def robustness(
     device: DeviceOption = DeviceName.AUTO,
     limit: LimitOption = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Also write all figures here, as JSON.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Also write all figures here as JSON, one condition at a time."
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also draw a heat map: .png, .svg, .pdf.")
@@ -139,6 +155,8 @@ def robustness(
 
         if plot:
             check_format(plot)
+        if out:
+            check_writable(out.parent)
         clips = load_clips(data, split, limit)
         detector = Detector.load(
             model,
@@ -147,16 +165,34 @@ def robustness(
             threshold=threshold,
             workers=one_thread_each(device),
         )
-        suite = run_suite(
-            detector, clips, condition or CONDITIONS, noise=noise, splices=splices, quiet=quiet
-        )
         about = {"model": str(detector.model), "data": ", ".join(data), "clips": len(clips)}
-        text = dump(suite.to_dict(**about))
-        typer.echo(text if json else suite.to_markdown())
-        if out:
-            try:
-                out.write_text(text + "\n", encoding="utf-8")
-            except OSError as error:
-                raise ConfigError(f"cannot be written ({error.strerror})", name=str(out)) from error
+
+        def keep(suite: Suite) -> None:
+            if out:
+                _write(out, dump(suite.to_dict(**about)))
+
+        suite = run_suite(
+            detector,
+            clips,
+            condition or CONDITIONS,
+            noise=noise,
+            splices=splices,
+            quiet=quiet,
+            keep=keep,
+        )
+        typer.echo(dump(suite.to_dict(**about)) if json else suite.to_markdown())
+        keep(suite)
         if plot:
             save_heat_map(suite.results, plot)
+        if suite.interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file whole, or leave it as it was."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot be written ({error.strerror})", name=str(path)) from error

@@ -178,6 +178,16 @@ def _no_attack(kind: str, strength_db: float) -> Condition:
     return condition(CLEAN)
 
 
+def one_line(result: ConditionResult) -> str:
+    """Say the headline figures of a condition in a line, in per cent."""
+    row = result.row()
+    return (
+        f"{row['condition']}: EER {_percent(row['pooled_eer'])} %, genuine flagged "
+        f"{_percent(row['genuine_flagged'])} %, synthetic not flagged "
+        f"{_percent(row['synthetic_not_flagged'])} %"
+    )
+
+
 def robustness_table(results: Sequence[ConditionResult]) -> str:
     """Lay results out as a Markdown table, in per cent, with the change against the first row."""
     lines = [

@@ -191,3 +191,28 @@ def test_the_command(data, tmp_path: Path):
     assert "measured no further" in stopped.stderr
     wrong = CliRunner().invoke(app, [*arguments, "--condition", "opus"])
     assert wrong.exit_code == 2
+
+
+def test_what_was_measured_survives_an_interruption(data, tmp_path: Path, monkeypatch):
+    from deepfake_audio.evaluation import robustness
+
+    out = tmp_path / "robustness.json"
+    measure = robustness.measure_robustness
+
+    def until_interrupted(*arguments, **options):
+        yield next(measure(*arguments, **options))
+        # Already written, for whoever has no time to say goodbye.
+        assert [row["condition"] for row in json.loads(out.read_text())["rows"]] == ["clean"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(robustness, "measure_robustness", until_interrupted)
+    arguments = ["robustness", "--data", str(data), "--model", "unittest", "--device", "cpu"]
+    arguments += ["--condition", "clean", "--condition", "a-law", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 130, result.output
+    assert "| clean |" in result.stdout
+    assert "clean: EER" in result.stderr
+    assert "interrupted after clean" in result.stderr
+    assert list(tmp_path.iterdir()) == [out]
+    missing = [*arguments, "--out", str(tmp_path / "nowhere" / "robustness.json")]
+    assert CliRunner().invoke(app, missing).exit_code == 2
