@@ -15,17 +15,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
-from ._blocks import as_float32
-from ._checks import MAX_PEAK
 from .audio import AudioInfo
 from .config import SAMPLE_RATE_HZ, Limits
-from .errors import InvalidSamplesError, LimitExceededError
-from .jitter import Arrivals, JitterBuffer, Piece
+from .intake import Intake, Sound
+from .jitter import Arrivals
 from .judging import Judge
 from .listening import Listener, Window, hear
-from .quality import SHORT_S, SampleMeter, quality_flags
+from .quality import SHORT_S, quality_flags
 from .reduction import Evidence, SegmentScores, conclude
 from .report import Reason, Report, Segment, Verdict
 from .scoring import Heard, Scorer
@@ -35,11 +32,6 @@ EVENT_SCHEMA = "deepfake_audio.event/1"
 
 MAX_WINDOWS = 512
 """Windows scored in one go; more than so many due ones follow in further goes."""
-
-_GATHERED_BYTES = 36 * 1024
-"""Chunks that complete no window are looked at together, up to so many bytes of them."""
-
-_ARRAY_BYTES = 128  # of an array itself, beside what it holds
 
 
 @dataclass(frozen=True)
@@ -117,61 +109,39 @@ class Stream:
         name: str,
         config: StreamConfig,
     ) -> None:
-        limits = pool.limits
-        if not limits.min_sample_rate_hz <= sample_rate_hz <= limits.max_sample_rate_hz:
-            raise LimitExceededError(
-                f"a sample rate of {sample_rate_hz} Hz is outside "
-                f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
-                name=name,
-                hint="give the rate of the chunks in hertz",
-            )
-        if not 1 <= channels <= limits.max_channels:
-            raise LimitExceededError(
-                f"{channels} channels are not between 1 and {limits.max_channels}",
-                name=name,
-                hint="open one stream a speaker",
-            )
+        self._intake = Intake(
+            sample_rate_hz, channels, name=name, patience_s=config.patience_s, limits=pool.limits
+        )
         self.name = name
         self.channels = channels
         self.sample_rate_hz = sample_rate_hz
         self.closed = False
         self._pool = pool
-        self._meter = SampleMeter()
-        self._jitter = JitterBuffer(sample_rate_hz, patience_s=config.patience_s)
-        self._resampler = (
-            None
-            if sample_rate_hz == SAMPLE_RATE_HZ
-            else soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, channels)
-        )
         windows = pool.scorer.header.windows
         self._listener = Listener(channels, windows, every_s=config.hop_s, dtype=np.int16)
         self._hop_frames = round(config.hop_s / FRAME_S)
         self._recent: deque[_Recent] = deque(maxlen=max(round(config.memory_s / config.hop_s), 1))
         self._due: deque[Window] = deque()
-        self._gathered: list[npt.NDArray[Any]] = []
-        self._n_gathered = 0  # samples
-        self._gathered_bytes = 0
-        self._source_frames = 0
 
     @property
     def arrivals(self) -> Arrivals:
         """What became of the chunks so far."""
-        return dataclasses.replace(self._jitter.arrivals)
+        return self._intake.arrivals
 
     @property
     def expected(self) -> int | None:
         """Number of the chunk that comes next, where chunks are numbered; None before the first."""
-        return self._jitter.expected
+        return self._intake.expected
 
     @property
     def duration_s(self) -> float:
         """Seconds of sound taken in."""
-        return self._listener.duration_s + self._n_gathered / self.sample_rate_hz
+        return self._listener.duration_s + self._intake.waiting_s
 
     @property
     def n_bytes(self) -> int:
         """Memory held between chunks, bytes, resampler and due windows left out."""
-        return self._listener.n_bytes + self._gathered_bytes
+        return self._listener.n_bytes + self._intake.n_bytes
 
     def push(
         self,
@@ -206,9 +176,10 @@ class Stream:
         """
         if self.closed:
             raise ValueError(f"the stream {self.name!r} is closed")
-        chunk = self._checked(samples)
-        for piece in self._jitter.put(chunk, sequence=sequence, time_s=time_s):
-            self._gather(piece)
+        for sound in self._intake.put(
+            samples, sequence=sequence, time_s=time_s, wanted=self._until_due
+        ):
+            self._hear(sound)
         return len(self._due)
 
     def feed(
@@ -238,14 +209,8 @@ class Stream:
         """
         if self.closed:
             raise ValueError(f"the stream {self.name!r} is closed")
-        for piece in self._jitter.flush():
-            self._gather(piece)
-        self._take_gathered()
-        if self._resampler:
-            rest = self._resampler.resample_chunk(
-                np.empty((0, self.channels), np.float32), last=True
-            )
-            self._await(self._listener.feed(rest.T))
+        for sound in self._intake.end(self._until_due):
+            self._hear(sound)
         self._pool.score([self])
         last = self._listener.finish()
         if last:
@@ -254,13 +219,14 @@ class Stream:
         self.closed = True
         self._pool.forget(self)
         rate = self.sample_rate_hz
-        info = AudioInfo(self.name, None, "stream", rate, self.channels, self._source_frames / rate)
+        seconds = self._intake.taken / rate
+        info = AudioInfo(self.name, None, "stream", rate, self.channels, seconds)
         flags = set()
         if (heard := self._listener.latest()).size:
-            flags = quality_flags(heard, rate, self._meter)
+            flags = quality_flags(heard, rate, self._intake.meter)
         if self.duration_s >= SHORT_S:  # only its last seconds were looked at
             flags.discard("short")
-        if self._jitter.arrivals.lost:
+        if self.arrivals.lost:
             flags.add("lost_audio")
         score = conclude(self._listener.evidence())
         return self._pool.judge.report(info, tuple(sorted(flags)), score)
@@ -271,6 +237,12 @@ class Stream:
         waiting = list(self._due)
         self._due.clear()
         return waiting
+
+    def _until_due(self) -> int:
+        return self._listener.until_due
+
+    def _hear(self, sound: Sound) -> None:
+        self._await(self._listener.feed(sound.samples, lost=sound.lost))
 
     def _await(self, windows: Iterable[Window]) -> None:
         """Let windows wait to be scored."""
@@ -306,68 +278,6 @@ class Stream:
             segments=judge.segments(SegmentScores(spoken, start, end, llr[spoken])),
             arrivals=self.arrivals,
         )
-
-    def _gather(self, piece: Piece) -> None:
-        """Take in what comes next; sound only once it completes a window.
-
-        Whoever sends a tenth of a second at a time then costs little more than who sends seconds.
-        """
-        samples = piece.samples
-        if samples is None:
-            self._take_gathered()
-            self._take(np.zeros((self.channels, piece.n_lost), dtype=np.float32), lost=True)
-            return
-        if self._gathered and self._gathered[0].dtype != samples.dtype:
-            self._take_gathered()
-        self._gathered.append(samples)
-        self._n_gathered += samples.shape[1]
-        self._gathered_bytes += samples.nbytes + _ARRAY_BYTES
-        due = self._listener.until_due * self.sample_rate_hz / SAMPLE_RATE_HZ
-        if self._n_gathered >= due or self._gathered_bytes >= _GATHERED_BYTES:
-            self._take_gathered()
-
-    def _take_gathered(self) -> None:
-        if self._gathered:
-            block = np.concatenate(self._gathered, axis=1)
-            self._gathered.clear()
-            self._n_gathered = self._gathered_bytes = 0
-            self._take(self._meter.update(as_float32(block.T)).T)
-
-    def _take(self, samples: FloatArray, *, lost: bool = False) -> None:
-        """Bring what comes next to 16 kHz and cut it into windows."""
-        self._source_frames += samples.shape[1]
-        if self._resampler:
-            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
-        self._await(self._listener.feed(samples, lost=lost))
-
-    def _checked(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a copy of a chunk, shape (channels, samples): float32, or integers as they are."""
-        array = np.atleast_2d(np.array(samples))
-        wide = array.dtype.kind not in "fiu" or (
-            array.dtype.kind != "f" and array.dtype.itemsize > 4
-        )
-        if array.ndim != 2 or array.shape[0] != self.channels or wide:
-            raise InvalidSamplesError(
-                f"a chunk of shape {np.shape(samples)} and type {array.dtype}",
-                name=self.name,
-                hint=f"give ({self.channels}, samples) as floats, or integers of up to 32 bits",
-            )
-        if array.dtype.kind != "f":
-            return array
-        chunk: FloatArray = as_float32(array)
-        if (peak := _peak(chunk)) > MAX_PEAK:
-            raise InvalidSamplesError(
-                f"samples reach {peak:.3g} times full scale",
-                name=self.name,
-                hint="divide integers kept as floats by 32768, or scale to [-1, 1]",
-            )
-        return chunk
-
-
-def _peak(chunk: FloatArray) -> float:
-    """Return the largest magnitude among samples that are numbers; others are zeroed later."""
-    peak = float(np.abs(chunk).max(initial=0.0))
-    return peak if np.isfinite(peak) else float(np.abs(chunk[np.isfinite(chunk)]).max(initial=0.0))
 
 
 @dataclass(frozen=True)
