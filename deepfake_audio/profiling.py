@@ -20,7 +20,7 @@ from .config import SAMPLE_RATE_HZ
 from .detector import Detector
 from .errors import ConfigError
 from .model import Branch, Network
-from .windows import activity, cut, frame_moments, in_windows, window_starts
+from .windows import cut, lay_out
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _profile(
     batches = list(_batches(detector, samples))
     stages: dict[str, Callable[[], object]] = {
         "decoding": lambda: [decode(clip) for clip in clips],
-        "windows and activity": lambda: [_planned(detector, one) for one in samples],
+        "windows and activity": lambda: lay_out(samples, detector.scorer.header.windows),
     }
     for number, branch in enumerate(network.branches, 1):
         assert isinstance(branch, Branch)
@@ -103,11 +103,6 @@ def _profile(
         Stage(name, 1e3 * seconds, seconds / total, audio_s / max(seconds, 1e-9))
         for name, seconds in taken.items()
     ]
-
-
-def _planned(detector: Detector, samples: Waveforms) -> object:
-    length, starts = window_starts(samples.shape[1], detector.scorer.header.windows)
-    return activity(in_windows(frame_moments(samples), starts, length))
 
 
 def _batches(detector: Detector, samples: Sequence[Waveforms]) -> Sequence[torch.Tensor]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from .batching import batch_sizes
 from .calibration import probability
 from .checkpoint import CheckpointHeader
-from .config import SAMPLE_RATE_HZ, WindowConfig
+from .config import SAMPLE_RATE_HZ
 from .devices import Precision
 from .errors import CheckpointError
 from .inference import make_runner
@@ -30,11 +29,9 @@ from .windows import (
     BoolArray,
     FloatArray,
     IntArray,
+    Layout,
     active_seconds,
-    activity,
-    frame_moments,
-    in_windows,
-    is_sounding,
+    lay_out,
     sliding,
     window_starts,
 )
@@ -82,21 +79,11 @@ class Heard(NamedTuple):
         return Heard(llr, speech, distance)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Where the windows of one recording lie, and which of them sound."""
+class _Plan(NamedTuple):
+    """One recording, (channels, samples), and its windows."""
 
-    samples: FloatArray  # (channels, samples)
-    length: int
-    starts: IntArray  # (windows,)
-    active: BoolArray  # (channels, windows, frames)
-    sounding: BoolArray  # (channels, windows)
-
-    @classmethod
-    def of(cls, samples: FloatArray, config: WindowConfig) -> _Plan:
-        length, starts = window_starts(samples.shape[1], config)
-        active = activity(in_windows(frame_moments(samples), starts, length))
-        return cls(samples, length, starts, active, is_sounding(active))
+    samples: FloatArray
+    layout: Layout
 
 
 class Scorer:
@@ -187,8 +174,9 @@ class Scorer:
             If the network gives a score that is not a finite number.
         """
         began = time.perf_counter()
-        plans = [_Plan.of(samples, self.header.windows) for samples in recordings]
-        counts = np.array([np.count_nonzero(plan.sounding) for plan in plans], dtype=np.int64)
+        layouts = lay_out(recordings, self.header.windows)
+        plans = list(map(_Plan, recordings, layouts))
+        counts = np.array([np.count_nonzero(its.sounding) for its in layouts], dtype=np.int64)
         stops = np.cumsum(counts)
         heard = self._run(plans, counts)
         # Nearly all time goes into windows; a recording without any still costs its plan.
@@ -227,17 +215,19 @@ class Scorer:
         """Return what there is to say about every sounding window, each shaped (rows,)."""
         if not counts.sum():
             return Heard(np.zeros(0), np.zeros(0, dtype=np.bool_), np.zeros(0))
-        where = [np.nonzero(plan.sounding) for plan in plans]  # channel-major, as in the plan
+        where = [
+            np.nonzero(plan.layout.sounding) for plan in plans
+        ]  # channel-major, as in the plan
         recording = np.repeat(np.arange(len(plans)), counts)
         channel = np.concatenate([channels for channels, _ in where])
         start = np.concatenate(
-            [plan.starts[windows] for plan, (_, windows) in zip(plans, where, strict=True)]
+            [plan.layout.starts[windows] for plan, (_, windows) in zip(plans, where, strict=True)]
         )
 
         def fill(batch: FloatArray, chosen: IntArray) -> None:
             _gather(batch, plans, recording[chosen], channel[chosen], start[chosen])
 
-        return self._batches(np.array([plan.length for plan in plans])[recording], fill)
+        return self._batches(np.array([plan.layout.length for plan in plans])[recording], fill)
 
     def _batches(self, length: IntArray, fill: Callable[[FloatArray, IntArray], None]) -> Heard:
         """Run windows of the given lengths; ``fill`` copies some of one length into a batch."""
@@ -290,20 +280,26 @@ def _gather(
     """Copy windows into ``batch``, one indexing operation for each recording among them."""
     edges = np.flatnonzero(np.diff(recording, prepend=-1, append=-1))
     for low, high in itertools.pairwise(edges):
-        windows = sliding(plans[recording[low]].samples, batch.shape[1])
+        samples = plans[recording[low]].samples
+        if high == low + 1:  # as most are; indexing by lists takes ten times as long
+            begin = int(start[low])
+            batch[low] = samples[channel[low], begin : begin + batch.shape[1]]
+            continue
+        windows = sliding(samples, batch.shape[1])
         batch[low:high] = windows[channel[low:high], start[low:high]]
 
 
 def _evidence(plan: _Plan, rows: Heard) -> Evidence:
     """Put the sounding windows of one recording in their places."""
-    llr, speech, distance = rows.placed(plan.sounding)
+    length, starts, active, sounding = plan.layout
+    llr, speech, distance = rows.placed(sounding)
     return Evidence(
         duration_s=plan.samples.shape[1] / SAMPLE_RATE_HZ,
-        length=plan.length,
-        starts=plan.starts,
-        sounding=plan.sounding,
+        length=length,
+        starts=starts,
+        sounding=sounding,
         speech=speech,
         llr=llr,
-        speech_s=active_seconds(plan.active, plan.starts, speech),
+        speech_s=active_seconds(active, starts, speech),
         distance=mean_where_any(np.where(speech, distance, 0).sum(axis=1), speech.sum(axis=1)),
     )

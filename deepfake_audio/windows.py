@@ -9,7 +9,8 @@ kernels built for it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ MIN_ACTIVE_SHARE = 0.125
 network is not asked."""
 
 _FINE_STEPS = 8  # lengths from here on are multiples of two steps: less than a fifth is lost
+
+_SAMPLES_AT_ONCE = 1 << 20
 
 _LOUD_SHARE = 0.95
 _MIN_POWER = 10 ** (SILENCE_DBFS / 10)
@@ -162,6 +165,9 @@ def in_windows(frames: FloatArray, starts: IntArray, length: int) -> FloatArray:
     """
     if not length:
         return np.zeros((*frames.shape[:-1], 0, 0), dtype=frames.dtype)
+    if starts.size == 1:  # as most are; a view will do
+        first = int(starts[0]) // FRAME
+        return frames[..., None, first : first + length // FRAME]
     laid: FloatArray = sliding(frames, length // FRAME)[..., starts // FRAME, :]
     return laid
 
@@ -204,6 +210,94 @@ def is_sounding(active: BoolArray) -> BoolArray:
     return enough
 
 
+class Layout(NamedTuple):
+    """Where the windows of one recording lie, and which of them sound.
+
+    Attributes
+    ----------
+    length : int
+        Samples in a window.
+    starts : ndarray of int, shape (windows,)
+        Their first samples.
+    active : ndarray of bool, shape (channels, windows, frames)
+        From :func:`activity`.
+    sounding : ndarray of bool, shape (channels, windows)
+        From :func:`is_sounding`.
+    """
+
+    length: int
+    starts: IntArray
+    active: BoolArray
+    sounding: BoolArray
+
+
+def lay_out(recordings: Sequence[FloatArray], config: WindowConfig) -> list[Layout]:
+    """Lay windows over recordings, and look at all windows of one length at once.
+
+    Parameters
+    ----------
+    recordings : sequence of ndarray, shape (channels, samples)
+        Audio at 16 kHz, full scale 1.
+    config : WindowConfig
+        Lengths and spacing.
+
+    Returns
+    -------
+    list of Layout
+        One for each recording, in order; the same whatever stands beside it.
+    """
+    grids = [window_starts(samples.shape[1], config) for samples in recordings]
+    moments = [
+        in_windows(its, starts, length)
+        for its, (length, starts) in zip(_moments_of_each(recordings), grids, strict=True)
+    ]  # (2, channels, windows, frames) each
+    alike: dict[int, list[int]] = {}
+    for place, its in enumerate(moments):
+        alike.setdefault(its.shape[-1], []).append(place)
+    found: dict[int, tuple[BoolArray, BoolArray]] = {}
+    for frames, places in alike.items():
+        shapes = [moments[place].shape[1:3] for place in places]
+        rows = [channels * windows for channels, windows in shapes]
+        together = [
+            moments[place].reshape(2, count, frames)
+            for place, count in zip(places, rows, strict=True)
+        ]
+        active = activity(np.concatenate(together, axis=1))  # (rows, frames)
+        sounding = is_sounding(active)
+        stop = 0
+        for place, shape, count in zip(places, shapes, rows, strict=True):
+            start, stop = stop, stop + count
+            found[place] = (
+                active[start:stop].reshape(*shape, frames),
+                sounding[start:stop].reshape(shape),
+            )
+    return [Layout(*grid, *found[place]) for place, grid in enumerate(grids)]
+
+
+def _moments_of_each(recordings: Sequence[FloatArray]) -> Iterator[FloatArray]:
+    """Give the :func:`frame_moments` of each recording, some megabytes of sound at a time."""
+    group: list[FloatArray] = []
+    size = 0
+    for samples in recordings:
+        if group and size + samples.size > _SAMPLES_AT_ONCE:
+            yield from _moments_together(group)
+            group, size = [], 0
+        group.append(samples)
+        size += samples.size
+    yield from _moments_together(group)
+
+
+def _moments_together(group: Sequence[FloatArray]) -> Iterator[FloatArray]:
+    if len(group) < 2:
+        yield from map(frame_moments, group)
+        return
+    whole = [samples[:, : samples.shape[1] // FRAME * FRAME] for samples in group]
+    moments = frame_moments(np.concatenate([samples.reshape(1, -1) for samples in whole], axis=1))
+    stops = np.cumsum([samples.size // FRAME for samples in whole])
+    for samples, its in zip(whole, np.split(moments[:, 0], stops[:-1], axis=1), strict=True):
+        yield its.reshape(2, samples.shape[0], samples.shape[1] // FRAME)
+
+
 def active_seconds(active: BoolArray, starts: IntArray, chosen: BoolArray) -> FloatArray:
     """Return the seconds of active audio under the chosen windows, overlaps counted once.
 
@@ -221,7 +315,10 @@ def active_seconds(active: BoolArray, starts: IntArray, chosen: BoolArray) -> Fl
     ndarray, shape (channels,)
         Seconds.
     """
-    channels, _, in_window = active.shape
+    channels, windows, in_window = active.shape
+    if windows == 1:
+        alone: FloatArray = (active[:, 0].sum(axis=-1) * chosen[:, 0]) * FRAME_S
+        return alone
     first = starts // FRAME
     covered = np.zeros((channels, int(first.max(initial=0)) + in_window), dtype=np.bool_)
     channel, window, frame = np.nonzero(active & chosen[..., None])

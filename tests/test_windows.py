@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake_audio.config import WindowConfig
@@ -13,6 +13,8 @@ from deepfake_audio.windows import (
     cut,
     frame_moments,
     in_windows,
+    is_sounding,
+    lay_out,
     sliding,
     window_starts,
 )
@@ -135,6 +137,33 @@ def test_windows_are_judged_apart() -> None:
     np.testing.assert_array_equal(active[:, 1], whole(samples[:, 4 * RATE :]))
     nothing = in_windows(frame_moments(samples), np.zeros(0, dtype=np.int64), 0)
     assert activity(nothing).shape == (1, 0, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 2), st.floats(0, 14)), max_size=6),
+    st.integers(0, 2**32 - 1),
+    configs,
+)
+def test_a_layout_is_the_same_whatever_stands_beside_it(
+    shapes: list[tuple[int, float]], seed: int, config: WindowConfig
+) -> None:
+    rng = np.random.default_rng(seed)
+    recordings = []
+    for channels, seconds in shapes:
+        sound = rng.standard_normal((channels, round(seconds * RATE))).astype(np.float32)
+        quiet = 10 ** rng.uniform(-6, -1, (channels, -(-sound.shape[1] // 4_000), 1))
+        recordings.append(sound * np.repeat(quiet, 4_000, axis=1)[:, : sound.shape[1], 0])
+    recordings = [samples.astype(np.float32) for samples in recordings]
+    together = lay_out(recordings, config)
+    assert len(together) == len(recordings)
+    for samples, laid in zip(recordings, together, strict=True):
+        length, starts = window_starts(samples.shape[1], config)
+        active = activity(in_windows(frame_moments(samples), starts, length))
+        assert laid.length == length
+        np.testing.assert_array_equal(laid.starts, starts)
+        np.testing.assert_array_equal(laid.active, active)
+        np.testing.assert_array_equal(laid.sounding, is_sounding(active))
 
 
 @given(st.integers(0, 2**32 - 1))

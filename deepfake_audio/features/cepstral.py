@@ -123,17 +123,16 @@ def delta(features: Tensor, *, width: int = 9, order: int = 1) -> Tensor:
     """
     if width < 3 or width % 2 == 0:
         raise ValueError(f"delta: width must be odd and at least 3, got {width}")
-    half, frames = width // 2, features.shape[-1]
+    half = width // 2
     padded = torch.nn.functional.pad(features, (half, half), mode="replicate")
     # Mirrored weights are equal or opposite, so frames are paired first. Shifted views added up
-    # are many times faster than a convolution over a single channel.
+    # are many times faster than a convolution over a single channel, and ends counted from the
+    # back are no sizes that a recorded network would have to compute.
     weights = _delta_kernel(width, order)
-    slope = padded.new_zeros(features.shape)
-    if order % 2 == 0:
-        slope += weights[half] * features
+    even = order % 2 == 0
+    slope = features * weights[half] if even else torch.zeros_like(features)
     for distance in range(1, half + 1):
-        later = padded[..., half + distance : half + distance + frames]
-        earlier = padded[..., half - distance : half - distance + frames]
-        pair = later + earlier if order % 2 == 0 else later - earlier
-        slope.add_(pair, alpha=weights[half + distance])
+        later = padded[..., half + distance : (distance - half) or None]
+        earlier = padded[..., half - distance : -half - distance]
+        slope.add_(later + earlier if even else later - earlier, alpha=weights[half + distance])
     return slope

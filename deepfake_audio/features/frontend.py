@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..config import SAMPLE_RATE_HZ, FrontendConfig
 from . import cepstral, phase, spectral
@@ -24,7 +25,8 @@ class Bands(NamedTuple):
     Attributes
     ----------
     values : Tensor
-        Logarithms of energies, scaled. Of kind ``long_term_phase``, its spectrum: (batch, 1, bins).
+        Logarithms of energies, scaled. Of kind ``long_term``, those of single bins as they are; of
+        kind ``long_term_phase``, its spectrum: (batch, 1, bins).
     cues : sequence of Tensor
         Group delay and phase deviation; none without phase.
     """
@@ -48,12 +50,14 @@ class Spectra:
 
     def __init__(self, waveform: Tensor, configs: Sequence[FrontendConfig]) -> None:
         self._waveform = waveform
-        self._levelled: Tensor | None = None
         self._hops: dict[tuple[int, int, bool], set[int]] = {}
+        self._pad = 0  # samples at each end, enough for all of them
         for config in configs:
             if config.phase:
                 continue  # it needs two transforms, and makes them itself
             self._hops.setdefault(self._key(config), set()).add(config.hop_length)
+            self._pad = max(self._pad, config.n_fft // 2)
+        self._heard: dict[bool, Tensor] = {}  # padded; whether at speech level
         self._made: dict[tuple[int, int, bool, int], spectral.Planes] = {}
 
     @staticmethod
@@ -72,13 +76,18 @@ class Spectra:
         return made if stride == 1 else made.part(slice(None), slice(None, None, stride))
 
     def _make(self, config: FrontendConfig, hop: int) -> spectral.Planes:
-        heard = self._waveform
-        if config.normalize == "level":
-            if self._levelled is None:
-                self._levelled = at_speech_level(heard)
-            heard = self._levelled
+        levelled = config.normalize == "level"
+        if levelled not in self._heard:
+            heard = at_speech_level(self._waveform) if levelled else self._waveform
+            self._heard[levelled] = F.pad(heard, (self._pad, self._pad))
+        padded = self._heard[levelled]
+        spare = self._pad - config.n_fft // 2
         spectrum = spectral.stft(
-            heard, n_fft=config.n_fft, win_length=config.win_length, hop_length=hop
+            padded[:, spare : -spare or None],
+            n_fft=config.n_fft,
+            win_length=config.win_length,
+            hop_length=hop,
+            padded=True,
         )
         return spectral.Planes(spectrum.real, spectrum.imag)
 
@@ -155,7 +164,7 @@ class Frontend(nn.Module):
             return Bands(long_term_phase(spectrum), ())
         power = spectral.power_spectrum(spectrum)
         if config.kind == "long_term":
-            return Bands(torch.log(power + _BIN_FLOOR) / _LOG_SCALE, ())
+            return Bands(torch.log(power + _BIN_FLOOR), ())
         return Bands(self._energies(power), ())
 
     def _with_phase(self, waveform: Tensor) -> Bands:
@@ -181,7 +190,7 @@ class Frontend(nn.Module):
         if self.config.kind == "long_term_phase":
             return bands.values.unsqueeze(-1)
         if self.config.kind == "long_term":
-            return long_term_spectrum(bands.values).unsqueeze(-1)
+            return long_term_spectrum(bands.values, 1 / _LOG_SCALE).unsqueeze(-1)
         energies, cues = bands
         if self.config.kind in ("lfcc", "mfcc"):
             energies, *cues = (torch.matmul(self.dct, plane) for plane in (energies, *cues))

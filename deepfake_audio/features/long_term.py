@@ -25,7 +25,7 @@ _BINS_AT_ONCE = 256
 """What is made of them stays in the cache of a core: twice as fast as all at once."""
 
 
-def long_term_spectrum(log_power: Tensor) -> Tensor:
+def long_term_spectrum(log_power: Tensor, scale: float = 1.0) -> Tensor:
     """Mean and deviation over time of a log spectrogram, each less its surroundings.
 
     A level, a line response and all else that is smooth in frequency is gone.
@@ -34,6 +34,8 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     ----------
     log_power : Tensor, shape (batch, bins, frames)
         Logarithms of power; at least two frames say something.
+    scale : float
+        What they are multiplied by.
 
     Returns
     -------
@@ -41,7 +43,9 @@ def long_term_spectrum(log_power: Tensor) -> Tensor:
     """
     mean = log_power.mean(-1, keepdim=True)
     variance = (log_power - mean).square().mean(-1)  # many times faster than ``var``
-    spectra = torch.stack([mean[..., 0], (variance + 1e-5).sqrt()], 1)  # (batch, 2, bins)
+    # Scaled when it is little: what there is of it before takes as long to pass over as a layer.
+    deviation = (scale**2 * variance + 1e-5).sqrt()
+    spectra = torch.stack([scale * mean[..., 0], deviation], 1)  # (batch, 2, bins)
     return spectra - _surroundings(spectra)
 
 

@@ -37,7 +37,9 @@ class Planes(NamedTuple):
         return Planes(self.real[:, bins, frames], self.imag[:, bins, frames])
 
 
-def windowed_stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
+def windowed_stft(
+    waveform: Tensor, window: Tensor, hop_length: int, *, padded: bool = False
+) -> Tensor:
     """Short-time Fourier transform with a window of the transform's own length.
 
     Parameters
@@ -48,6 +50,8 @@ def windowed_stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
         Analysis window.
     hop_length : int
         Samples between frames.
+    padded : bool
+        The signal has ``n_fft // 2`` zeros at both ends already.
 
     Returns
     -------
@@ -59,18 +63,23 @@ def windowed_stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
         n_fft=window.shape[0],
         hop_length=hop_length,
         window=window,
-        center=True,
+        center=not padded,
         pad_mode="constant",
         return_complex=True,
     )
 
 
 def stft(
-    waveform: Tensor, *, n_fft: int = 512, win_length: int = 400, hop_length: int = 160
+    waveform: Tensor,
+    *,
+    n_fft: int = 512,
+    win_length: int = 400,
+    hop_length: int = 160,
+    padded: bool = False,
 ) -> Tensor:
     """Hann-windowed short-time Fourier transform; see :func:`windowed_stft` for the shapes."""
     window = _hann(win_length, n_fft, waveform.dtype, waveform.device)
-    return windowed_stft(waveform, window, hop_length)
+    return windowed_stft(waveform, window, hop_length, padded=padded)
 
 
 def power_spectrum(spectrum: Tensor | Planes) -> Tensor:
