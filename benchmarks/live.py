@@ -35,7 +35,10 @@ def play(
     hop_s: float,
     opened_within_s: float,
 ) -> dict:
-    """Run so many rooms for so long; return latencies in milliseconds and the state of a room."""
+    """Run so many rooms for so long; return latencies in milliseconds and the state of a room.
+
+    The first chunk of each room ends at a random moment of ``opened_within_s``.
+    """
     pool = detector.stream_pool(StreamConfig(hop_s=hop_s))
     streams = [pool.open(SAMPLE_RATE_HZ, name=str(i)) for i in range(rooms)]
     chunk = round(CHUNK_S * SAMPLE_RATE_HZ)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._files import written_whole
 from .calibration import Calibration
 from .config import BranchConfig, FrontendConfig, Policy, WindowConfig
 from .errors import CheckpointError, MissingExtraError
@@ -196,9 +197,8 @@ def save_checkpoint(
             values = np.ascontiguousarray(getattr(replay, name))
             weights[REPLAY_PREFIX + name] = torch.from_numpy(values)
     metadata = {HEADER_KEY: json.dumps(header.to_dict(), sort_keys=True)}
-    partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(weights, partial, metadata=metadata)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        safetensors.torch.save_file(weights, partial, metadata=metadata)
 
 
 def models_folder() -> Path:

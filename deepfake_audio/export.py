@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._files import written_whole
 from .checkpoint import HEADER_KEY, Checkpoint
 from .config import SAMPLE_RATE_HZ
 from .errors import CheckpointError, ConfigError, MissingExtraError
@@ -238,9 +239,8 @@ def _with_header(model: Any, checkpoint: Checkpoint) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
 
 
 @torch.inference_mode()

@@ -101,12 +101,12 @@ class Intake:
 
     @property
     def waiting_s(self) -> float:
-        """Seconds of sound that came and were not handed on yet; gaps that may close left out."""
+        """Seconds of sound that is in order and was not handed on; without what a gap holds up."""
         return self._n_gathered / self.sample_rate_hz
 
     @property
     def n_bytes(self) -> int:
-        """Memory held between chunks, bytes, resampler left out."""
+        """Memory held between chunks, bytes; without the resampler and what a gap holds up."""
         return self._gathered_bytes
 
     def put(
@@ -117,7 +117,7 @@ class Intake:
         time_s: float | None,
         wanted: Callable[[], int],
     ) -> Iterator[Sound]:
-        """Take in a chunk; see :meth:`deepfake_audio.streaming.Stream.push`.
+        """Take in a chunk as it is iterated; see :meth:`deepfake_audio.streaming.Stream.push`.
 
         Parameters
         ----------
@@ -130,6 +130,13 @@ class Intake:
         ------
         Sound
             To be used up before the next is asked for.
+
+        Raises
+        ------
+        InvalidSamplesError
+            If the shape, the type or the scale is wrong; nothing of the chunk is taken in.
+        ValueError
+            If ``sequence`` and ``time_s`` are mixed.
         """
         chunk = self._checked(samples)
         for piece in self._jitter.put(chunk, sequence=sequence, time_s=time_s):

@@ -217,7 +217,7 @@ class Scorer:
             return Heard(np.zeros(0), np.zeros(0, dtype=np.bool_), np.zeros(0))
         where = [
             np.nonzero(plan.layout.sounding) for plan in plans
-        ]  # channel-major, as in the plan
+        ]  # channel-major, as in the layout
         recording = np.repeat(np.arange(len(plans)), counts)
         channel = np.concatenate([channels for channels, _ in where])
         start = np.concatenate(
@@ -281,7 +281,7 @@ def _gather(
     edges = np.flatnonzero(np.diff(recording, prepend=-1, append=-1))
     for low, high in itertools.pairwise(edges):
         samples = plans[recording[low]].samples
-        if high == low + 1:  # as most are; indexing by lists takes ten times as long
+        if high == low + 1:  # as of most recordings: indexing by lists takes ten times as long
             begin = int(start[low])
             batch[low] = samples[channel[low], begin : begin + batch.shape[1]]
             continue

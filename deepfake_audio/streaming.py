@@ -214,7 +214,7 @@ class Stream:
         self._pool.score([self])
         last = self._listener.finish()
         if last:
-            self._await([last])
+            self._enqueue([last])
             self._pool.score([self])
         self.closed = True
         self._pool.forget(self)
@@ -233,7 +233,7 @@ class Stream:
 
     def due(self) -> list[Window]:
         """Hand over the windows that wait to be scored."""
-        self._pool.attend(self)
+        self._pool.note_drained(self)
         waiting = list(self._due)
         self._due.clear()
         return waiting
@@ -242,13 +242,13 @@ class Stream:
         return self._listener.until_due
 
     def _hear(self, sound: Sound) -> None:
-        self._await(self._listener.feed(sound.samples, lost=sound.lost))
+        self._enqueue(self._listener.feed(sound.samples, lost=sound.lost))
 
-    def _await(self, windows: Iterable[Window]) -> None:
+    def _enqueue(self, windows: Iterable[Window]) -> None:
         """Let windows wait to be scored."""
         self._due.extend(windows)
         if self._due:
-            self._pool.call(self)
+            self._pool.note_waiting(self)
 
     def settle(self, window: Window, found: Heard) -> StreamEvent | None:
         """Take in what was found in a window, each shaped (channels,); say what it means."""
@@ -333,7 +333,7 @@ class StreamPool:
         # A stream that nobody holds any more leaves by itself.
         self._streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
         # Those with windows that wait: to ask all of them would cost more than to score some.
-        self._calling: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
+        self._waiting: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -363,8 +363,8 @@ class StreamPool:
 
     def step(self) -> list[tuple[Stream, StreamEvent]]:
         """Score whatever waits in any stream; events of each stream in order."""
-        calling = [reference() for reference in self._calling.valuerefs()]
-        return self.score([stream for stream in calling if stream is not None])
+        waiting = [reference() for reference in self._waiting.valuerefs()]
+        return self.score([stream for stream in waiting if stream is not None])
 
     def score(self, streams: Sequence[Stream]) -> list[tuple[Stream, StreamEvent]]:
         """Score whatever waits in the given streams."""
@@ -374,17 +374,18 @@ class StreamPool:
             events += self._score(due[first : first + MAX_WINDOWS])
         return events
 
-    def call(self, stream: Stream) -> None:
-        """Note that a stream has windows that wait for :meth:`step`."""
-        self._calling[id(stream)] = stream
+    def note_waiting(self, stream: Stream) -> None:
+        """Have :meth:`step` ask a stream, which has windows now; streams say so themselves."""
+        self._waiting[id(stream)] = stream
 
-    def attend(self, stream: Stream) -> None:
-        """Note that a stream hands its windows over."""
-        self._calling.pop(id(stream), None)
+    def note_drained(self, stream: Stream) -> None:
+        """Have :meth:`step` pass over a stream, which has handed its windows over."""
+        self._waiting.pop(id(stream), None)
 
     def forget(self, stream: Stream) -> None:
         """Take a stream out, as its ``close`` does."""
         self._streams.pop(id(stream), None)
+        self._waiting.pop(id(stream), None)
 
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
         found = hear(self.scorer.hear, [window for _, window in due])

@@ -35,7 +35,7 @@ network is not asked."""
 
 _FINE_STEPS = 8  # lengths from here on are multiples of two steps: less than a fifth is lost
 
-_SAMPLES_AT_ONCE = 1 << 20
+_SAMPLES_AT_ONCE = 1 << 20  # copied together; a longer recording is looked at where it lies
 
 _LOUD_SHARE = 0.95
 _MIN_POWER = 10 ** (SILENCE_DBFS / 10)
@@ -150,7 +150,7 @@ def frame_moments(samples: FloatArray) -> FloatArray:
 
 
 def in_windows(frames: FloatArray, starts: IntArray, length: int) -> FloatArray:
-    """Lay what is known of each frame out by window.
+    """Lay what is known of each frame out by window; may be a view.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def in_windows(frames: FloatArray, starts: IntArray, length: int) -> FloatArray:
     """
     if not length:
         return np.zeros((*frames.shape[:-1], 0, 0), dtype=frames.dtype)
-    if starts.size == 1:  # as most are; a view will do
+    if starts.size == 1:  # as of most recordings
         first = int(starts[0]) // FRAME
         return frames[..., None, first : first + length // FRAME]
     laid: FloatArray = sliding(frames, length // FRAME)[..., starts // FRAME, :]
@@ -246,6 +246,8 @@ def lay_out(recordings: Sequence[FloatArray], config: WindowConfig) -> list[Layo
     list of Layout
         One for each recording, in order; the same whatever stands beside it.
     """
+    # Sums over other orders of memory round otherwise, and a frame may lie on the threshold.
+    recordings = [np.ascontiguousarray(samples) for samples in recordings]
     grids = [window_starts(samples.shape[1], config) for samples in recordings]
     moments = [
         in_windows(its, starts, length)

@@ -13,8 +13,8 @@ from sounds import make_speech
 from deepfake_audio import Detector, Verdict
 from deepfake_audio.config import WindowConfig
 from deepfake_audio.errors import ConfigError, InvalidSamplesError, LimitExceededError
-from deepfake_audio.listening import Listener
-from deepfake_audio.streaming import StreamConfig
+from deepfake_audio.listening import Listener, Window
+from deepfake_audio.streaming import Stream, StreamConfig
 
 RATE = 16_000
 MakeSpeech = Callable[..., np.ndarray]
@@ -139,7 +139,17 @@ def test_an_abandoned_stream_is_forgotten() -> None:
     assert not kept.closed
 
 
-def test_a_step_asks_those_with_windows_that_wait(speech: MakeSpeech) -> None:
+def test_a_step_asks_those_with_windows_that_wait(
+    speech: MakeSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    hand_over = Stream.due
+
+    def due(stream: Stream) -> list[Window]:
+        asked.append(stream.name)
+        return hand_over(stream)
+
+    monkeypatch.setattr(Stream, "due", due)
     pool = DETECTOR.stream_pool()
     first, second, third = (pool.open(RATE, name=name) for name in ("first", "second", "third"))
     assert pool.step() == []
@@ -148,8 +158,15 @@ def test_a_step_asks_those_with_windows_that_wait(speech: MakeSpeech) -> None:
     assert first.feed(speech(2, 1))  # scored at once: nothing of it waits
     del third  # left with windows that waited
     gc.collect()
+    asked.clear()
     assert {stream.name for stream, _ in pool.step()} == {"second"}
     assert pool.step() == []
+    assert asked == ["second"]
+    first.push(speech(2, 2))
+    assert first.due()  # handed to somebody else, as the service does
+    asked.clear()
+    assert pool.step() == []
+    assert asked == []
 
 
 def test_floats_that_are_no_numbers_are_silence_and_hide_no_scale(speech: MakeSpeech) -> None:
@@ -178,6 +195,19 @@ def test_a_room_stays_small(speech: MakeSpeech) -> None:
     # Ten hours of one channel, by what five minutes add.
     assert before + grown * 10 * 12 < 256 * 1024
     assert listener.duration_s == 360
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_room_stays_small_between_chunks(speech: MakeSpeech, dtype: type) -> None:
+    stream = DETECTOR.stream(48_000)
+    sound = np.tile(speech(6), 3)
+    sound = as_int16(sound) if dtype is np.int16 else sound
+    most = 0
+    for start in range(0, len(sound), 4_800):
+        stream.push(sound[start : start + 4_800])
+        stream.due()
+        most = max(most, stream.n_bytes)
+    assert 100 * 1024 < most < 240 * 1024
 
 
 def test_late_and_lost_chunks(speech: MakeSpeech) -> None:

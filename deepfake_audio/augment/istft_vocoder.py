@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._files import written_whole
 from ..config import SAMPLE_RATE_HZ, Config
 from ..errors import CheckpointError, ConfigError
 from ..features.spectral import mel_filterbank, power_spectrum, stft
@@ -138,12 +139,10 @@ class IstftVocoder(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights and settings as safetensors, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         about = {"format": FORMAT, "config": json.dumps(self.config.to_dict())}
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        safetensors.torch.save_file(weights, partial, metadata=about)
-        partial.replace(path)
+        with written_whole(Path(path)) as partial:
+            safetensors.torch.save_file(weights, partial, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path) -> IstftVocoder:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
+from .._files import written_whole
 from ..audio import decode
 from ..config import SAMPLE_RATE_HZ
 from ..datasets.cache import to_int16
@@ -181,9 +182,8 @@ def _versions_of(
 def save_flac(path: Path, samples: np.ndarray) -> None:
     """Write int16 samples at 16 kHz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    soundfile.write(partial, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        soundfile.write(partial, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -216,12 +216,10 @@ def _write_manifest(out: Path, made: Sequence[_Made]) -> None:
 
 def save_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as UTF-8 CSV with a header, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def slug(name: str) -> str:

@@ -30,6 +30,8 @@ from .console import (
 from .labelled import LimitOption, NoiseOption, OptionalDataOption, SplitOption, load_clips
 from .robustness import Suite, run_suite
 
+SUITE_NAME = "robustness.json"
+
 if TYPE_CHECKING:
     from ..audio import AudioSource
     from ..config import Policy
@@ -132,6 +134,8 @@ def evaluate(
             clips = load_clips(data or [], split, limit)
             workers = one_thread_each(device) if robustness else 1
             detector = _load(model, device, policy, workers)
+            about = {"model": str(detector.model), "data": ", ".join(data or [])}
+            about |= {"split": split} if split else {}
             policies = _policies(detector, policy)
             with silent_libraries():
                 table, failed = _score(detector, clips, quiet=quiet)
@@ -140,11 +144,14 @@ def evaluate(
                 conditions = [
                     name for name in EVERYTHING if name != "attacks" or _is_torch(detector)
                 ]
+
+                def keep(suite: Suite) -> None:
+                    if out:
+                        suite.write(out / SUITE_NAME, **about)
+
                 suite = run_suite(
-                    detector, clips, conditions, noise=noise, splices=True, quiet=quiet
+                    detector, clips, conditions, noise=noise, splices=True, quiet=quiet, keep=keep
                 )
-            about = {"model": str(detector.model), "data": ", ".join(data or [])}
-            about |= {"split": split} if split else {}
         result = evaluate_scores(
             table,
             policies,
@@ -159,11 +166,11 @@ def evaluate(
             typer.echo(f"\n## Robustness\n\n{suite.to_markdown()}")
         if out:
             _save(result, table, out, format)
-            if suite:
+            if suite and suite.results:
                 _save_suite(suite, out, about)
         if plots and not save_pictures(table, result, plots):
             say(f"{plots}: nothing to draw, there are clips of one class only")
-        if suite and suite.interrupted:
+        if suite and not suite.complete:
             raise typer.Exit(EXIT_INTERRUPTED)
         if failed:
             raise typer.Exit(EXIT_SOME_UNREADABLE)
@@ -242,10 +249,9 @@ def _json(result: Evaluation, suite: Suite | None) -> str:
 def _save_suite(suite: Suite, out: Path, about: dict[str, Any]) -> None:
     """Write robustness.json, .md and, with matplotlib, .png."""
     from ..evaluation.heat_map import save_heat_map
-    from ..evaluation.robustness import dump
 
+    suite.write(out / SUITE_NAME, **about)
     try:
-        (out / "robustness.json").write_text(dump(suite.to_dict(**about)) + "\n", encoding="utf-8")
         (out / "robustness.md").write_text(suite.to_markdown() + "\n", encoding="utf-8")
         save_heat_map(suite.results, out / "robustness.png")
     except OSError as error:

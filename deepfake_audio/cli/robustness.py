@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._files import written_whole
 from .._process import one_thread_each
 from ..errors import ConfigError, DatasetError
 from . import EXIT_INTERRUPTED
@@ -37,17 +38,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a run over the conditions gave; ``interrupted`` if it was not let finish."""
+    """What a run over the conditions gave; ``complete`` if it came to its end."""
 
     results: list[ConditionResult]
     splices: list[SpliceResult]
-    interrupted: bool = False
+    complete: bool = False
 
     def to_dict(self, **about: Any) -> dict[str, Any]:
         """Return everything as plain JSON types."""
         from ..evaluation.robustness import to_dict
 
-        return to_dict(self.results, self.splices, **about)
+        return to_dict(self.results, self.splices, complete=self.complete, **about)
 
     def to_markdown(self) -> str:
         """Return the tables."""
@@ -56,7 +57,22 @@ class Suite:
 
         tables = [robustness_table(self.results)] if self.results else []
         tables += [splice_table(self.splices)] if self.splices else []
+        tables += [] if self.complete else ["Not complete: the run was interrupted."]
         return "\n\n".join(tables)
+
+    def write(self, path: Path, **about: Any) -> None:
+        """Write everything as JSON, whole or not at all; pipes and the like as they are."""
+        from ..evaluation.robustness import dump
+
+        text = dump(self.to_dict(**about)) + "\n"
+        try:
+            if path.exists() and not path.is_file():
+                path.write_text(text, encoding="utf-8")
+                return
+            with written_whole(path.resolve()) as partial:  # a link goes on being one
+                partial.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot be written ({error.strerror})", name=str(path)) from error
 
 
 def run_suite(
@@ -67,12 +83,12 @@ def run_suite(
     noise: Path | None,
     splices: bool,
     quiet: bool,
-    keep: Callable[[Suite], None] | None = None,
+    keep: Callable[[Suite], None],
 ) -> Suite:
     """Measure a detector under conditions and, if wanted, on partly synthetic recordings.
 
     Where there is too little data for one of them, or on Ctrl-C, what was measured before is kept.
-    ``keep`` is given all of it after each condition: a suite takes minutes to hours.
+    ``keep`` is given it after each condition: a suite takes minutes to hours.
     """
     from ..augment import SoundBank
     from ..evaluation.robustness import measure_robustness, one_line
@@ -81,7 +97,7 @@ def run_suite(
     bank = SoundBank.load(noise, held_out=True) if noise else None
     results: list[ConditionResult] = []
     partly: list[SpliceResult] = []
-    interrupted = False
+    keeping = True
     with silent_libraries():
         try:
             for result in measure_robustness(
@@ -90,8 +106,8 @@ def run_suite(
                 results.append(result)
                 if not quiet:
                     say(one_line(result))
-                if keep:
-                    keep(Suite(results, partly))
+                if keeping:
+                    keeping = _kept(keep, Suite(results, partly))
             if splices:
                 partly = list(measure_splices(detector.scorer, make_splices(clips)))
         except DatasetError as error:
@@ -99,11 +115,19 @@ def run_suite(
                 raise
             say(f"measured no further: {error}")
         except KeyboardInterrupt:
-            if not results:
-                raise
-            say(f"interrupted after {results[-1].condition}")
-            interrupted = True
-    return Suite(results, partly, interrupted)
+            say("interrupted: what follows is what was measured until now")
+            return Suite(results, partly)
+    return Suite(results, partly, complete=True)
+
+
+def _kept(keep: Callable[[Suite], None], suite: Suite) -> bool:
+    """Keep what there is so far; a full disk costs that, and not what is still to be measured."""
+    try:
+        keep(suite)
+    except ConfigError as error:
+        say(str(error))
+        return False
+    return True
 
 
 def robustness(
@@ -132,7 +156,7 @@ def robustness(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Also write all figures here as JSON, one condition at a time."
+            metavar="PATH", help="Also write all figures here, as JSON, anew after each condition."
         ),
     ] = None,
     plot: Annotated[
@@ -155,6 +179,8 @@ def robustness(
 
         if plot:
             check_format(plot)
+        if out and out.is_dir():
+            raise ConfigError("is a folder", name=str(out), hint="give a file, such as suite.json")
         if out:
             check_writable(out.parent)
         clips = load_clips(data, split, limit)
@@ -169,7 +195,7 @@ def robustness(
 
         def keep(suite: Suite) -> None:
             if out:
-                _write(out, dump(suite.to_dict(**about)))
+                suite.write(out, **about)
 
         suite = run_suite(
             detector,
@@ -180,19 +206,10 @@ def robustness(
             quiet=quiet,
             keep=keep,
         )
+        # Printed before anything is saved: a full disk must not cost the result.
         typer.echo(dump(suite.to_dict(**about)) if json else suite.to_markdown())
         keep(suite)
-        if plot:
+        if plot and suite.results:
             save_heat_map(suite.results, plot)
-        if suite.interrupted:
+        if not suite.complete:
             raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, or leave it as it was."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot be written ({error.strerror})", name=str(path)) from error

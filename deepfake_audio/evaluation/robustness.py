@@ -181,11 +181,15 @@ def _no_attack(kind: str, strength_db: float) -> Condition:
 def one_line(result: ConditionResult) -> str:
     """Say the headline figures of a condition in a line, in per cent."""
     row = result.row()
-    return (
-        f"{row['condition']}: EER {_percent(row['pooled_eer'])} %, genuine flagged "
-        f"{_percent(row['genuine_flagged'])} %, synthetic not flagged "
-        f"{_percent(row['synthetic_not_flagged'])} %"
-    )
+    names = {
+        "EER": "pooled_eer",
+        "genuine flagged": "genuine_flagged",
+        "synthetic not flagged": "synthetic_not_flagged",
+    }
+    figures = [
+        f"{said} {_percent(row[name])} %" for said, name in names.items() if row[name] is not None
+    ]
+    return f"{row['condition']}: {', '.join(figures) or 'measured'}"
 
 
 def robustness_table(results: Sequence[ConditionResult]) -> str:
@@ -216,11 +220,19 @@ def _number(value: float | None) -> str:
 
 
 def to_dict(
-    results: Sequence[ConditionResult], splices: Sequence[SpliceResult] = (), **about: Any
+    results: Sequence[ConditionResult],
+    splices: Sequence[SpliceResult] = (),
+    *,
+    complete: bool = True,
+    **about: Any,
 ) -> dict[str, Any]:
-    """Return the rows, what was measured on partly synthetic recordings, and all evaluations."""
+    """Return the rows, what was measured on partly synthetic recordings, and all evaluations.
+
+    ``complete`` says that nothing of what was asked for is still to come.
+    """
     return {
         "schema": "deepfake_audio.robustness/1",
+        "complete": complete,
         "about": about,
         "rows": [result.row() for result in results],
         "splices": [dataclasses.asdict(result) for result in splices],

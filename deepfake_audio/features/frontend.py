@@ -39,7 +39,7 @@ class Spectra:
     """Short-time spectra of a batch of windows, for front ends that may share them.
 
     Of front ends with one transform, window and level, one whose hop is a multiple of another's
-    takes some of its frames.
+    takes some of its frames. Level and padding are made once for all of them, and kept meanwhile.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Spectra:
                 continue  # it needs two transforms, and makes them itself
             self._hops.setdefault(self._key(config), set()).add(config.hop_length)
             self._pad = max(self._pad, config.n_fft // 2)
-        self._heard: dict[bool, Tensor] = {}  # padded; whether at speech level
+        self._padded: dict[bool, Tensor] = {}  # the windows: as they are, and at speech level
         self._made: dict[tuple[int, int, bool, int], spectral.Planes] = {}
 
     @staticmethod
@@ -77,10 +77,10 @@ class Spectra:
 
     def _make(self, config: FrontendConfig, hop: int) -> spectral.Planes:
         levelled = config.normalize == "level"
-        if levelled not in self._heard:
+        if levelled not in self._padded:
             heard = at_speech_level(self._waveform) if levelled else self._waveform
-            self._heard[levelled] = F.pad(heard, (self._pad, self._pad))
-        padded = self._heard[levelled]
+            self._padded[levelled] = F.pad(heard, (self._pad, self._pad))
+        padded = self._padded[levelled]
         spare = self._pad - config.n_fft // 2
         spectrum = spectral.stft(
             padded[:, spare : -spare or None],

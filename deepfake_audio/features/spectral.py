@@ -77,7 +77,7 @@ def stft(
     hop_length: int = 160,
     padded: bool = False,
 ) -> Tensor:
-    """Hann-windowed short-time Fourier transform; see :func:`windowed_stft` for the shapes."""
+    """Hann-windowed short-time Fourier transform; see :func:`windowed_stft`."""
     window = _hann(win_length, n_fft, waveform.dtype, waveform.device)
     return windowed_stft(waveform, window, hop_length, padded=padded)
 

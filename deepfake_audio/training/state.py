@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from .._files import written_whole
 from ..errors import CheckpointError, ConfigError
 from .recipe import Recipe
 
@@ -62,9 +63,8 @@ class TrainingState:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {_KEY: json.dumps({"step": self.step, "identity": identity}, sort_keys=True)}
-        partial = path.with_name(path.name + ".partial")
-        safetensors.torch.save_file(tensors, partial, metadata=metadata)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            safetensors.torch.save_file(tensors, partial, metadata=metadata)
 
     def restore(self, path: Path, identity: dict[str, Any]) -> None:
         """Read what :meth:`save` wrote.

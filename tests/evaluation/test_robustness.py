@@ -193,26 +193,84 @@ def test_the_command(data, tmp_path: Path):
     assert wrong.exit_code == 2
 
 
-def test_what_was_measured_survives_an_interruption(data, tmp_path: Path, monkeypatch):
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Interrupt every suite after its first condition; ``interrupted(0)``: before it."""
     from deepfake_audio.evaluation import robustness
 
-    out = tmp_path / "robustness.json"
     measure = robustness.measure_robustness
+    seen: list[Path] = []
 
     def until_interrupted(*arguments, **options):
-        yield next(measure(*arguments, **options))
+        results = measure(*arguments, **options)
+        if until_interrupted.after:
+            yield next(results)
         # Already written, for whoever has no time to say goodbye.
-        assert [row["condition"] for row in json.loads(out.read_text())["rows"]] == ["clean"]
+        for path in seen:
+            saved = json.loads(path.read_text())
+            assert [row["condition"] for row in saved["rows"]] == ["clean"]
+            assert saved["complete"] is False
         raise KeyboardInterrupt
 
+    def begin(after: int, *paths: Path) -> None:
+        until_interrupted.after = after
+        seen[:] = paths
+
     monkeypatch.setattr(robustness, "measure_robustness", until_interrupted)
+    return begin
+
+
+def test_what_was_measured_survives_an_interruption(data, tmp_path: Path, interrupted):
+    out = tmp_path / "suite.json"
     arguments = ["robustness", "--data", str(data), "--model", "unittest", "--device", "cpu"]
     arguments += ["--condition", "clean", "--condition", "a-law", "--out", str(out)]
+    interrupted(1, out)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 130, result.output
     assert "| clean |" in result.stdout
+    assert "Not complete" in result.stdout
     assert "clean: EER" in result.stderr
-    assert "interrupted after clean" in result.stderr
     assert list(tmp_path.iterdir()) == [out]
-    missing = [*arguments, "--out", str(tmp_path / "nowhere" / "robustness.json")]
-    assert CliRunner().invoke(app, missing).exit_code == 2
+    assert json.loads(out.read_text())["complete"] is False
+    interrupted(0)
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+
+
+def test_an_interrupted_suite_leaves_the_evaluation(data, tmp_path: Path, interrupted):
+    arguments = ["evaluate", "--data", str(data), "--model", "unittest", "--device", "cpu"]
+    arguments += ["--bootstrap", "0", "--robustness", "--out", str(tmp_path)]
+    interrupted(1, tmp_path / "robustness.json")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 130, result.output
+    assert "## Robustness" in result.stdout
+    assert (tmp_path / "metrics.json").exists()
+    interrupted(0)
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+    assert "Not complete" in result.stdout
+
+
+def test_a_full_disk_costs_only_the_file(data, tmp_path: Path, monkeypatch):
+    from deepfake_audio.cli import robustness
+
+    out = tmp_path / "suite.json"
+    arguments = ["robustness", "--data", str(data), "--model", "unittest", "--device", "cpu"]
+    arguments += ["--condition", "clean", "--condition", "a-law", "--out"]
+
+    def full(_: robustness.Suite, path: Path, **about: object) -> None:
+        raise ConfigError("cannot be written (No space left on device)", name=str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(robustness.Suite, "write", full)
+        result = CliRunner().invoke(app, [*arguments, str(out)])
+    assert result.exit_code == 2
+    assert "| a-law |" in result.stdout  # all of it was measured and printed
+    assert result.stderr.count("No space left") == 2  # once on the way, once at the end
+    for nowhere in (tmp_path, tmp_path / "missing" / "suite.json"):
+        refused = CliRunner().invoke(app, [*arguments, str(nowhere)])
+        assert refused.exit_code == 2
+        assert "measured" not in refused.output
+    link = tmp_path / "link.json"
+    link.symlink_to(out)
+    assert CliRunner().invoke(app, [*arguments, str(link)]).exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(out.read_text())["complete"] is True

@@ -10,7 +10,7 @@ import torch
 from deepfake_audio.config import FrontendConfig, ModelConfig
 from deepfake_audio.errors import ConfigError
 from deepfake_audio.features import Frontend, Planes, long_term_phase, long_term_spectrum, spectral
-from deepfake_audio.features.frontend import Spectra
+from deepfake_audio.features.frontend import Spectra, at_speech_level
 from deepfake_audio.features.long_term import SURROUNDINGS
 from deepfake_audio.model import build_network, join
 
@@ -40,6 +40,19 @@ def test_equals_a_plain_formula() -> None:
     for plane, spectrum in enumerate((rows.mean(2), np.sqrt(rows.var(2) + 1e-5))):
         ours = long_term_spectrum(log_power)[:, plane].numpy()
         np.testing.assert_allclose(ours, _less_surroundings(spectrum), rtol=1e-4, atol=1e-6)
+
+
+def test_a_front_end_hears_scaled_logarithms_of_bins() -> None:
+    waveform = _noise(1.0)
+    levelled = waveform * 0.05 / waveform.square().mean(-1, keepdim=True).sqrt()
+    hop, size = LONG_TERM.hop_length, LONG_TERM.n_fft
+    padded = np.pad(levelled.double().numpy(), ((0, 0), (size // 2, size // 2)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
+    spectrum = np.fft.rfft(frames * np.hanning(size + 1)[:-1])  # (batch, frames, bins)
+    rows = np.log(np.abs(spectrum[..., 1:]) ** 2 + 1e-6) / 4
+    features = Frontend(LONG_TERM)(waveform)[..., 0].numpy()
+    for plane, expected in enumerate((rows.mean(1), np.sqrt(rows.var(1) + 1e-5))):
+        np.testing.assert_allclose(features[:, plane], _less_surroundings(expected), atol=2e-3)
 
 
 def test_phase_equals_a_plain_formula_whatever_the_magnitudes() -> None:
@@ -86,11 +99,14 @@ def test_feeds_its_network_at_any_length(config: FrontendConfig, seconds: float)
 def test_front_ends_that_share_a_transform_hear_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = FrontendConfig(kind="long_term", n_fft=2048, win_length=2048, hop_length=1024)
     windows = _noise(1.3)
-    together = Spectra(windows, [coarse, PHASE, FrontendConfig()])
-    for config in (coarse, PHASE, FrontendConfig()):
-        alone = Spectra(windows, [config]).of(config)
-        for part, expected in zip(together.of(config), alone, strict=True):
-            torch.testing.assert_close(part, expected, rtol=0, atol=1e-6)
+    plain = FrontendConfig(normalize="none")
+    together = Spectra(windows, [coarse, PHASE, plain, FrontendConfig()])
+    for config in (coarse, PHASE, plain, FrontendConfig()):
+        heard = at_speech_level(windows) if config.normalize == "level" else windows
+        sizes = {name: getattr(config, name) for name in ("n_fft", "win_length", "hop_length")}
+        expected = spectral.stft(heard, **sizes)  # which pads for itself
+        for part, of_it in zip(together.of(config), (expected.real, expected.imag), strict=True):
+            torch.testing.assert_close(part, of_it, rtol=0, atol=1e-6)
     made: list[int] = []
     transform = spectral.stft
 
