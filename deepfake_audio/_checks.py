@@ -18,16 +18,20 @@ MAX_PEAK = 4.0
 _PLAIN_FORMATS = ("WAV", "RF64", "AIFF", "CAF", "FLAC", "AU", "W64", "NIST", "array")
 
 
-def check_header(reader: Reader, name: str, limits: Limits) -> None:
-    """Refuse what is out of the limits before anything is decoded."""
-    rate = reader.sample_rate_hz
-    if not limits.min_sample_rate_hz <= rate <= limits.max_sample_rate_hz:
+def check_rate(rate_hz: int, limits: Limits, name: str, hint: str) -> None:
+    """Refuse a sample rate that is out of the limits; ``hint`` says what to do about it."""
+    if not limits.min_sample_rate_hz <= rate_hz <= limits.max_sample_rate_hz:
         raise LimitExceededError(
-            f"a sample rate of {rate} Hz is outside "
+            f"a sample rate of {rate_hz} Hz is outside "
             f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
             name=name,
-            hint="convert it to 16000 Hz, or correct its header",
+            hint=hint,
         )
+
+
+def check_header(reader: Reader, name: str, limits: Limits) -> None:
+    """Refuse what is out of the limits before anything is decoded."""
+    check_rate(reader.sample_rate_hz, limits, name, "convert it to 16000 Hz, or correct its header")
     if reader.channels > limits.max_channels:
         raise LimitExceededError(
             f"{reader.channels} channels are more than {limits.max_channels}",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soxr
 
 from ._blocks import as_float32
-from ._checks import MAX_PEAK
+from ._checks import MAX_PEAK, check_rate
 from .config import SAMPLE_RATE_HZ, Limits
 from .errors import InvalidSamplesError, LimitExceededError
 from .jitter import Arrivals, JitterBuffer, Piece
@@ -61,13 +61,7 @@ class Intake:
     def __init__(
         self, sample_rate_hz: int, channels: int, *, name: str, patience_s: float, limits: Limits
     ) -> None:
-        if not limits.min_sample_rate_hz <= sample_rate_hz <= limits.max_sample_rate_hz:
-            raise LimitExceededError(
-                f"a sample rate of {sample_rate_hz} Hz is outside "
-                f"{limits.min_sample_rate_hz}-{limits.max_sample_rate_hz} Hz",
-                name=name,
-                hint="give the rate of the chunks in hertz",
-            )
+        check_rate(sample_rate_hz, limits, name, "give the rate of the chunks in hertz")
         if not 1 <= channels <= limits.max_channels:
             raise LimitExceededError(
                 f"{channels} channels are not between 1 and {limits.max_channels}",

@@ -215,9 +215,8 @@ class Scorer:
         """Return what there is to say about every sounding window, each shaped (rows,)."""
         if not counts.sum():
             return Heard(np.zeros(0), np.zeros(0, dtype=np.bool_), np.zeros(0))
-        where = [
-            np.nonzero(plan.layout.sounding) for plan in plans
-        ]  # channel-major, as in the layout
+        # Channel-major, as in the layout.
+        where = [np.nonzero(plan.layout.sounding) for plan in plans]
         recording = np.repeat(np.arange(len(plans)), counts)
         channel = np.concatenate([channels for channels, _ in where])
         start = np.concatenate(

@@ -30,8 +30,6 @@ from .console import (
 from .labelled import LimitOption, NoiseOption, OptionalDataOption, SplitOption, load_clips
 from .robustness import Suite, run_suite
 
-SUITE_NAME = "robustness.json"
-
 if TYPE_CHECKING:
     from ..audio import AudioSource
     from ..config import Policy
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
     from ..evaluation import Evaluation, ScoreTable
     from ..evaluation.nuisances import Column
     from ..report import Report
+
+SUITE_NAME = "robustness.json"
 
 
 class ScoreFormat(StrEnum):

@@ -72,7 +72,11 @@ class Suite:
             with written_whole(path.resolve()) as partial:  # a link goes on being one
                 partial.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"cannot be written ({error.strerror})", name=str(path)) from error
+            raise ConfigError(
+                f"cannot be written ({error.strerror})",
+                name=str(path),
+                hint="see to its permissions and the space there, or choose another place",
+            ) from error
 
 
 def run_suite(

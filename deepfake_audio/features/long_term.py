@@ -43,7 +43,7 @@ def long_term_spectrum(log_power: Tensor, scale: float = 1.0) -> Tensor:
     """
     mean = log_power.mean(-1, keepdim=True)
     variance = (log_power - mean).square().mean(-1)  # many times faster than ``var``
-    # Scaled when it is little: what there is of it before takes as long to pass over as a layer.
+    # Scaled here, where little is left: a pass over all frames costs as much as a layer.
     deviation = (scale**2 * variance + 1e-5).sqrt()
     spectra = torch.stack([scale * mean[..., 0], deviation], 1)  # (batch, 2, bins)
     return spectra - _surroundings(spectra)
