@@ -6,34 +6,24 @@ through the resampler at once, so that a small file cannot ask for a large memor
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
-from ._blocks import ArrayReader, Reader, Samples
-from ._checks import check_header, checked_blocks, nothing_in
-from ._containers import read_header
-from ._readers import open_reader
-from ._sources import Deadline, display_name, open_source
+from ._blocks import Reader, Samples
+from ._checks import checked_blocks, nothing_in
+from ._opening import AudioSource, name_of, open_any
+from ._sources import Deadline
 from .config import SAMPLE_RATE_HZ, Limits
-from .errors import (
-    EmptyAudioError,
-    InvalidSamplesError,
-    UnsupportedFormatError,
-)
+from .errors import EmptyAudioError
 from .quality import SampleMeter, quality_flags
 
-AudioSource = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[Any]
+__all__ = ["AudioInfo", "AudioSource", "DecodedAudio", "LongAudio", "begin", "decode", "probe"]
 
 _DEFAULT_LIMITS = Limits()
 
@@ -111,9 +101,9 @@ def probe(
     DeepfakeAudioError
         As for :func:`decode`.
     """
-    name = name or _name_of(source)
+    name = name or name_of(source)
     deadline = Deadline(name, limits)
-    with _open(source, sample_rate_hz, name, limits, deadline, digest=False) as (reader, _):
+    with open_any(source, sample_rate_hz, name, limits, deadline, digest=False) as (reader, _):
         return _describe(reader, name, None, reader.estimate)
 
 
@@ -191,7 +181,7 @@ def begin(
     DeepfakeAudioError
         As for :func:`decode`.
     """
-    reading = _Reading(source, sample_rate_hz, name or _name_of(source), limits)
+    reading = _Reading(source, sample_rate_hz, name or name_of(source), limits)
     with reading.closing_on_error():
         parts: list[Samples] = []
         held = 0
@@ -272,7 +262,7 @@ class _Reading:
         self.deadline = Deadline(name, limits)
         self.meter = SampleMeter()
         self._opened = ExitStack()
-        opening = _open(source, sample_rate_hz, name, limits, self.deadline, digest=True)
+        opening = open_any(source, sample_rate_hz, name, limits, self.deadline, digest=True)
         self.reader, self._sha256 = self._opened.enter_context(opening)
         self.channels = self.reader.channels
         self._frames = 0
@@ -331,63 +321,9 @@ class _Reading:
         self._opened.close()
 
 
-def _name_of(source: object) -> str:
-    return "<array>" if isinstance(source, np.ndarray) else display_name(source)
-
-
 def _describe(reader: Reader, name: str, sha256: str | None, frames: int) -> AudioInfo:
     rate = reader.sample_rate_hz
     return AudioInfo(name, sha256, reader.format, rate, reader.channels, frames / rate)
-
-
-@contextmanager
-def _open(
-    source: AudioSource,
-    sample_rate_hz: int | None,
-    name: str,
-    limits: Limits,
-    deadline: Deadline,
-    *,
-    digest: bool,
-) -> Iterator[tuple[Reader, str | None]]:
-    """Open any source and check what its header says."""
-    if isinstance(source, np.ndarray):
-        reader: Reader = _open_array(source, sample_rate_hz, name)
-        check_header(reader, name, limits)
-        content = np.ascontiguousarray(source).data if digest else b""
-        yield reader, hashlib.sha256(content).hexdigest() if digest else None
-        return
-    with open_source(source, name, limits, deadline, digest=digest) as (file, sha256):
-        if not file.size:
-            raise EmptyAudioError("the file is empty", name=name, hint="copy or export it again")
-        header = read_header(file, file.size)
-        deadline.check()
-        if header is None:
-            raise UnsupportedFormatError(
-                "not audio in a known format",
-                name=name,
-                hint="give WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF, M4A, MP4, WebM, AMR or WMA",
-            )
-        file.seek(0)
-        with closing(open_reader(file, header, name, deadline)) as reader:
-            deadline.check()
-            check_header(reader, name, limits)
-            yield reader, sha256
-
-
-def _open_array(array: npt.NDArray[Any], sample_rate_hz: int | None, name: str) -> ArrayReader:
-    if sample_rate_hz is None:
-        raise InvalidSamplesError(
-            "an array has no sample rate", name=name, hint="give sample_rate_hz"
-        )
-    # Rates come as floats, too; a number in a string is a mistake better told than mended.
-    if not isinstance(sample_rate_hz, Real) or not float(sample_rate_hz).is_integer():
-        raise InvalidSamplesError(
-            f"the sample rate {sample_rate_hz!r} is no whole number",
-            name=name,
-            hint="give sample_rate_hz as an integer, hertz",
-        )
-    return ArrayReader(array, int(sample_rate_hz), name)
 
 
 def _joined(parts: list[Samples], channels: int) -> Samples:

@@ -19,7 +19,9 @@ SAMPLE_RATE_HZ = 16_000
 FAMILIES = ("tts", "vc", "vocoder", "codec")
 """Attack families told apart by the network's second head, in output order."""
 
-FrontendKind = Literal["log_linear", "log_mel", "lfcc", "mfcc", "long_term", "long_term_phase"]
+FrontendKind = Literal[
+    "log_linear", "log_mel", "constant_q", "lfcc", "mfcc", "long_term", "long_term_phase"
+]
 Normalization = Literal["none", "level", "mean"]
 HeadKind = Literal["linear", "cosine"]
 
@@ -144,13 +146,14 @@ class FrontendConfig(Config):
 
     Attributes
     ----------
-    kind : {"log_linear", "log_mel", "lfcc", "mfcc", "long_term", "long_term_phase"}
-        Base representation; ``long_term`` and ``long_term_phase`` are one spectrum of the whole
-        window, see :mod:`deepfake_audio.features.long_term`.
+    kind : {"log_linear", "log_mel", "constant_q", "lfcc", "mfcc", "long_term", "long_term_phase"}
+        Base representation; ``constant_q`` has bands of equal width in octaves, ``long_term`` and
+        ``long_term_phase`` are one spectrum of the whole window, see
+        :mod:`deepfake_audio.features.long_term`.
     n_fft, win_length, hop_length : int
         Short-time Fourier transform, samples at 16 kHz.
     n_bands : int
-        Filters of the linear or mel bank; ``long_term`` and ``long_term_phase`` have none.
+        Filters of the bank; ``long_term`` and ``long_term_phase`` have none.
     n_coefficients : int
         Cepstral coefficients kept (``lfcc`` and ``mfcc`` only).
     deltas : bool

@@ -18,6 +18,19 @@ _POWER_FLOOR = 1e-3  # about 60 dB under the loud bands of speech at that level 
 _BIN_FLOOR = 1e-6  # for single bins of long frames: below the noise of 16-bit samples
 _LOG_SCALE = 4.0  # brings log energies to unit range; the network's input norm does the rest
 
+_SCALES = {
+    "log_linear": "linear",
+    "lfcc": "linear",
+    "log_mel": "mel",
+    "mfcc": "mel",
+    "constant_q": "octave",
+}
+_BANKS = {
+    "linear": spectral.linear_filterbank,
+    "mel": spectral.mel_filterbank,
+    "octave": spectral.octave_filterbank,
+}
+
 
 class Bands(NamedTuple):
     """What a filterbank hears in a batch of windows; each plane is (batch, bands, frames).
@@ -115,10 +128,9 @@ class Frontend(nn.Module):
         self.config = config
         if config.is_long_term:
             return  # it hears the bins themselves
-        mel = config.kind in ("log_mel", "mfcc")
-        make_bank = spectral.mel_filterbank if mel else spectral.linear_filterbank
-        bank = make_bank(config.n_bands, config.n_fft, SAMPLE_RATE_HZ)
-        if mel:  # unit sum instead of unit area, so that one power floor fits both scales
+        scale = _SCALES[config.kind]
+        bank = _BANKS[scale](config.n_bands, config.n_fft, SAMPLE_RATE_HZ)
+        if scale == "mel":  # unit sum instead of unit area, so that one power floor fits all
             bank = bank / bank.sum(1, keepdim=True).clamp_min(1e-12)
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer(
@@ -129,10 +141,9 @@ class Frontend(nn.Module):
     def bands_key(self) -> tuple[object, ...]:
         """Front ends with the same key have the same :meth:`bands`, which they may share."""
         config = self.config
-        kinds = {"log_mel": "mel", "mfcc": "mel", "log_linear": "linear", "lfcc": "linear"}
-        kind = kinds.get(config.kind, config.kind)
+        scale = _SCALES.get(config.kind, config.kind)
         sizes = (config.n_fft, config.win_length, config.hop_length, config.n_bands)
-        return kind, *sizes, config.normalize, config.phase
+        return scale, *sizes, config.normalize, config.phase
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the features of a batch of windows of one length.

@@ -150,6 +150,33 @@ def linear_filterbank(n_bands: int = 80, n_fft: int = 512, sample_rate_hz: int =
     return torch.from_numpy(weights / np.maximum(weights.sum(1, keepdims=True), 1e-12)).float()
 
 
+@functools.lru_cache(maxsize=32)
+def octave_filterbank(
+    n_bands: int = 80, n_fft: int = 512, sample_rate_hz: int = 16_000, min_hz: float = 62.5
+) -> Tensor:
+    """Triangular filters of equal width in octaves, each summing to one: a constant Q.
+
+    The filters of one transform, like librosa's ``pseudo_cqt``; where they would be narrower than
+    a bin they are one bin wide, so that low ones overlap more (constant-Q transform: Brown, 1991;
+    against spoofing: Todisco et al., Odyssey 2016).
+
+    Parameters
+    ----------
+    min_hz : float
+        Centre of the lowest filter; the highest lies one step below half the sample rate.
+
+    Returns
+    -------
+    Tensor, float32, shape (n_bands, n_fft // 2 + 1)
+    """
+    step = (sample_rate_hz / 2 / min_hz) ** (1 / n_bands)
+    centres = min_hz * step ** np.arange(n_bands)[:, None]
+    bins_hz = np.linspace(0.0, sample_rate_hz / 2, n_fft // 2 + 1)
+    widths = np.maximum(centres * (step - 1), bins_hz[1])
+    weights = np.maximum(0.0, 1 - np.abs(bins_hz - centres) / widths)
+    return torch.from_numpy(weights / weights.sum(1, keepdims=True)).float()
+
+
 def log_filterbank_energies(power: Tensor, filterbank: Tensor, floor: float = 1e-6) -> Tensor:
     """Natural logarithm of band energies.
 

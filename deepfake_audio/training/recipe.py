@@ -153,6 +153,9 @@ class SamplerConfig(Config):
         Share of the batch that is noise, music or tones, for the speech head.
     copy_share : float
         Share of the synthetic half taken from vocoder copies of genuine clips.
+    copied_by : tuple of str
+        Vocoders whose copies are taken, by the name of their file or folder without its ending;
+        all that are given, if empty.
     source_power, system_power, speaker_power : float
         A group of n clips is drawn in proportion to ``n ** power``: 0 treats all groups alike,
         1 all clips alike.
@@ -166,6 +169,7 @@ class SamplerConfig(Config):
     spoof_share: float = 0.5
     nonspeech_share: float = 0.06
     copy_share: float = 0.0
+    copied_by: tuple[str, ...] = ()
     source_power: float = 0.5
     system_power: float = 0.5
     speaker_power: float = 0.5

@@ -128,17 +128,27 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
             name = f"coded-{version}" + (f"-twice-{twice:g}" if twice else "")
             renderings.append(render(cache, home, name, train, coded(version, twice)))
     copied = []
+    names = [Path(vocoder).stem for vocoder in vocoders]
+    wanted = recipe.sampler.copied_by or names
+    if vocoders and (unknown := sorted(set(wanted) - set(names))):
+        raise ConfigError(
+            f"not among the vocoders: {', '.join(unknown)}",
+            name="sampler.copied_by",
+            hint=f"given are {', '.join(names)}",
+        )
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")
     elif recipe.sampler.copy_share > 0:
         genuine = train[[not cache.clips[i].is_synthetic for i in train]]
         stride = max(len(genuine) // recipe.copied_clips, 1)
         for number, vocoder in enumerate(vocoders):
+            if names[number] not in wanted:
+                continue
             # Evenly over the list, and so over the sources; each vocoder has clips of its own.
             few = genuine[number % stride :: stride]
             copier = find_vocoder(vocoder)
             name = f"copy-{Path(vocoder).stem}-{_digest(vocoder)[:8]}"
-            say(f"copying {len(few)} genuine clips through {Path(vocoder).stem}")
+            say(f"copying {len(few)} genuine clips through {names[number]}")
             copied.append(render(cache, home, name, few, copies(copier, name)))
     bank = SoundBank.load(noise) if noise else SoundBank()
     held_out = SoundBank.load(noise, held_out=True) if noise else SoundBank()

@@ -15,7 +15,7 @@ from deepfake_audio.errors import ConfigError
 from deepfake_audio.features import Frontend
 from deepfake_audio.model import UNITTEST_MODEL, build_network
 
-KINDS = ("log_linear", "log_mel", "lfcc", "mfcc")
+KINDS = ("log_linear", "log_mel", "constant_q", "lfcc", "mfcc")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,17 @@ def test_mel_scale_is_its_own_inverse() -> None:
     np.testing.assert_allclose(spectral.mel_to_hz(spectral.hz_to_mel(hz)), hz, rtol=1e-12)
 
 
+def test_octave_filterbank_is_even_in_octaves_and_sums_to_one() -> None:
+    bank = spectral.octave_filterbank(70, 1024).numpy().astype(np.float64)
+    assert bank.shape == (70, 513)
+    np.testing.assert_allclose(bank.sum(1), 1.0, rtol=1e-5)
+    peaks_hz = np.linspace(0, 8_000, 513)[bank.argmax(1)]
+    # Seven octaves above 62.5 Hz, ten bands each; peaks lie on bins, half of 15.6 Hz away at most.
+    np.testing.assert_allclose(peaks_hz, 62.5 * 2 ** (np.arange(70) / 10), atol=7.9)
+    octaves = np.log2(peaks_hz[40:])  # where bins are fine enough
+    np.testing.assert_allclose(np.diff(octaves), 0.1, atol=0.03)
+
+
 def test_linear_filterbank_is_evenly_spaced_and_sums_to_one() -> None:
     bank = spectral.linear_filterbank(64, 512).numpy().astype(np.float64)
     np.testing.assert_allclose(bank.sum(1), 1.0, rtol=1e-5)

@@ -333,6 +333,23 @@ def test_recipes_survive_toml_and_refuse_unknown_settings(tmp_path: Path) -> Non
         Recipe.load(path)
 
 
+def test_copies_may_be_left_to_some_of_the_vocoders(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason='pip install "deepfake-audio[av]"')
+    sources = Sources([data], vocoders=["griffin_lim", "lpc"])
+
+    def copied_by(*names: str) -> list[str]:
+        sampler = TINY.sampler.replace(copy_share=0.5, copied_by=names)
+        recipe = dataclasses.replace(TINY, sampler=sampler)
+        prepared = run_module.prepare(recipe, sources, tmp_path, say=silent)
+        return [rendering.name.split("-")[1] for rendering in prepared.copies]
+
+    assert copied_by() == ["griffin_lim", "lpc"]
+    assert copied_by("lpc") == ["lpc"]
+    with pytest.raises(ConfigError, match=r"not among the vocoders: straw") as refused:
+        copied_by("lpc", "straw")
+    assert "griffin_lim, lpc" in (refused.value.hint or "")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("folder", sorted(p.parent for p in MODELS.glob("*/recipe.toml")))
 def test_a_short_run_of_the_released_recipes_gives_a_model(
