@@ -137,6 +137,14 @@ def test_saving_leaves_no_partial_file(saved: tuple[Path, CheckpointHeader]) -> 
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_others_may_read_what_they_may_read_elsewhere(
+    saved: tuple[Path, CheckpointHeader],
+) -> None:
+    beside = saved[0].with_name("beside.txt")
+    beside.write_text("")
+    assert saved[0].stat().st_mode == beside.stat().st_mode
+
+
 def test_checkpoint_is_in_evaluation_mode(saved: tuple[Path, CheckpointHeader]) -> None:
     loaded: Checkpoint = load_checkpoint(saved[0])
     assert not loaded.network.training
