@@ -78,7 +78,8 @@ class JitterBuffer:
         self._by_number: bool | None = None
         self._next = 0  # number of the next chunk, or position of the next sample
         self._waiting: list[_Waiting] = []
-        self._n_waiting = 0  # samples
+        self._least = -(-sample_rate_hz // 1000)  # however empty, so that they cannot pile up
+        self._n_waiting = 0  # samples, a chunk for at least a millisecond
         self._count = itertools.count()
 
     @property
@@ -124,7 +125,7 @@ class JitterBuffer:
             self._next += 1
             yield Piece(samples)
             return
-        self._n_waiting += samples.shape[1]
+        self._n_waiting += max(samples.shape[1], self._least)
         heapq.heappush(self._waiting, _Waiting(place, next(self._count), samples))
         if self._gap():
             self.arrivals.reordered += 1
@@ -141,7 +142,7 @@ class JitterBuffer:
                 return
             chunk = heapq.heappop(self._waiting)
             length = chunk.samples.shape[1]
-            self._n_waiting -= length
+            self._n_waiting -= max(length, self._least)
             if self._is_past(chunk.place, length):  # a duplicate of one that waited, too
                 self.arrivals.late += 1
                 continue
