@@ -1,4 +1,4 @@
-"""Chunks from a network: property tests of what comes out, and what a hostile sender can pile up."""
+"""Chunks from a network: what comes out, and what a hostile sender can pile up."""
 
 from __future__ import annotations
 
