@@ -14,22 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors
+    from .config import Limits, Policy
     from .detector import Detector, detect
     from .provenance import read_provenance
     from .report import Report, Segment, Verdict
+    from .streaming import StreamConfig
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Detector", "Report", "Segment", "Verdict", "__version__", "detect", "errors",
-    "read_provenance",
+    "Detector", "Limits", "Policy", "Report", "Segment", "StreamConfig", "Verdict", "__version__",
+    "detect", "errors", "read_provenance",
 ]  # fmt: skip
 
 _HOMES = {
     "Detector": ".detector",
     "detect": ".detector",
+    "Limits": ".config",
+    "Policy": ".config",
     "Report": ".report",
     "Segment": ".report",
+    "StreamConfig": ".streaming",
     "Verdict": ".report",
     "errors": ".errors",
     "read_provenance": ".provenance",

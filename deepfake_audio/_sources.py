@@ -213,7 +213,12 @@ def _open_path(path: str | os.PathLike[str], name: str, limits: Limits) -> tuple
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        raise AudioNotFoundError("no such file", name=name, hint="check the path") from None
+        is_url = "://" in os.fsdecode(path)
+        raise AudioNotFoundError(
+            "no such file",
+            name=name,
+            hint="addresses are not fetched: download it first" if is_url else "check the path",
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioNotFoundError(

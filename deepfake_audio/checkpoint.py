@@ -300,6 +300,8 @@ def _resolve(model: str | Path) -> Path:
 def _parse_header(content: bytes) -> CheckpointHeader:
     """Read the JSON header of a safetensors file: 8 bytes of length, then the header itself."""
     length = int.from_bytes(content[:8], "little")
+    if content[8:9] != b"{":
+        raise CheckpointError("is no model", hint="give a checkpoint made by `train`")
     if length > len(content) - 8:
         raise CheckpointError("is cut short", hint="copy it again")
     metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})

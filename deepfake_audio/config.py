@@ -335,3 +335,17 @@ class Policy(Config):
             "policy.max_novelty",
             "must lie in [0, 1]",
         )
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with the given fields changed.
+
+        What an operating point cost says nothing about another: with another ``threshold`` or
+        prior it is ``custom``, and its rates are unknown, unless they are given as well.
+        """
+        if any(getattr(self, key) != changes.get(key, getattr(self, key)) for key in _DECIDING):
+            changes = {"name": "custom", **dict.fromkeys(_MEASURED), **changes}
+        return super().replace(**changes)
+
+
+_DECIDING = ("threshold", "prior_synthetic")
+_MEASURED = ("expected_fpr", "expected_fnr", "worst_source", "worst_source_fpr")

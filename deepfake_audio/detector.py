@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from .audio import AudioSource, DecodedAudio, LongAudio
 from .batching import in_groups
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import Limits, Policy
 from .decoding import READ_AHEAD_BYTES, DecodeAhead, Decoded, blocks_of
 from .devices import Precision
-from .errors import CheckpointError, DeepfakeAudioError
+from .errors import CheckpointError, ConfigError, DeepfakeAudioError
 from .judging import Judge, choose_policy
 from .listening import listen
 from .readahead import read_ahead
@@ -64,8 +66,8 @@ class Detector:
     Raises
     ------
     ConfigError
-        If the policy or the precision is unknown, the threshold is outside [0, 1], or the policy
-        has a ``max_novelty`` and the model cannot tell novelty.
+        If the policy or the precision is unknown, the threshold is outside [0, 1], there are no
+        workers, or the policy has a ``max_novelty`` and the model cannot tell novelty.
     DeviceError
         If the device is not available.
     """
@@ -81,6 +83,8 @@ class Detector:
         precision: Precision = "auto",
         workers: int = 1,
     ) -> None:
+        if workers < 1:
+            raise ConfigError(f"must be at least 1, not {workers}", name="workers")
         header = checkpoint.header
         self.judge = Judge(
             choose_policy(header.policies, policy, threshold),
@@ -90,6 +94,10 @@ class Detector:
         self.limits = limits or Limits()
         self.scorer = Scorer(checkpoint.network, header, device, precision=precision)
         self.workers = max(workers, self.scorer.lanes)
+
+    def __repr__(self) -> str:
+        devices = ", ".join(map(str, self.scorer.devices))
+        return f"<Detector {self.model}, {self.policy.name}, on {devices}>"
 
     @property
     def policy(self) -> Policy:
@@ -190,7 +198,7 @@ class Detector:
             One for each source, in order. An input that cannot be read gives its error, and the
             others are scored.
         """
-        if isinstance(sources, (str, bytes, os.PathLike)):
+        if isinstance(sources, (str, bytes, os.PathLike, np.ndarray)):
             raise TypeError("sources is one input; use detect(), or a list of inputs")
         named: Iterable[tuple[AudioSource, str | None]] = (
             ((source, None) for source in sources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 from .audio import AudioInfo
 from .calibration import probability
@@ -109,6 +110,7 @@ class Judge:
                 policy.expected_fpr,
                 policy.prior_synthetic,
                 policy.max_novelty,
+                policy.authentic_below,
             ),
             warnings=tuple(warnings),
             segments=self.segments(score.segments),
@@ -173,13 +175,8 @@ def choose_policy(
         policy = known[policy]
     if threshold is None:
         return policy
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"must lie in [0, 1], not {threshold:g}", name="threshold")
-    # What the policy's threshold cost on genuine speech says nothing about another one.
-    return Policy(
-        name="custom",
-        threshold=threshold,
-        authentic_below=min(policy.authentic_below, threshold),
-        prior_synthetic=policy.prior_synthetic,
-        max_novelty=policy.max_novelty,
+    if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+        raise ConfigError(f"must be a number in [0, 1], not {threshold!r}", name="threshold")
+    return policy.replace(
+        threshold=float(threshold), authentic_below=min(policy.authentic_below, float(threshold))
     )

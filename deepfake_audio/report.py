@@ -101,7 +101,9 @@ class InputInfo:
 class PolicyInfo:
     """The operating point in force; ``expected_fpr`` is unknown for a threshold of one's own.
 
-    Above ``max_novelty``, if there is one, a verdict is ``uncertain`` whatever the score.
+    Above ``max_novelty``, if there is one, a verdict is ``uncertain`` whatever the score. From
+    ``threshold`` on ``p_synthetic`` is ``likely_synthetic``, below ``authentic_below``
+    ``likely_authentic``; older reports do not state the latter.
     """
 
     name: str
@@ -109,6 +111,7 @@ class PolicyInfo:
     expected_fpr: float | None
     prior_synthetic: float
     max_novelty: float | None = None
+    authentic_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -306,12 +309,17 @@ VERDICT_COLOURS = {
 def describe_policy(policy: PolicyInfo) -> str:
     """Say what the threshold is and what it costs on genuine speech."""
     text = f"{policy.threshold:g} ({policy.name})"
+    if policy.authentic_below is not None:
+        text += f", likely authentic below {policy.authentic_below:.2g}"
     if policy.max_novelty is not None:
         text += f", uncertain above novelty {policy.max_novelty:g}"
     if policy.expected_fpr is None:
         return text + ": false-positive rate not measured"
     per_hundred = f"{100 * policy.expected_fpr:.1f}".removesuffix(".0")
-    return f"{text}: flags about {per_hundred} in 100 genuine clips of the calibration set"
+    return (
+        f"{text}: flags about {per_hundred} in 100 genuine clips of the calibration set, "
+        "more of other sources"
+    )
 
 
 def describe_novelty(novelty: float) -> str:

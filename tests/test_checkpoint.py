@@ -114,6 +114,12 @@ def test_damage_is_a_one_line_error_that_names_the_file(
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_no_model_at_all_is_called_so(saved: tuple[Path, CheckpointHeader]) -> None:
+    damage_text(saved[0])
+    with pytest.raises(CheckpointError, match="is no model: give a checkpoint made by `train`"):
+        load_checkpoint(saved[0])
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "../default", "/nowhere/x.safetensors"])
 def test_unknown_models_are_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(CheckpointError, match=r"no such model.*released models"):

@@ -43,3 +43,16 @@ def test_unknown_settings_are_named_with_the_known_ones() -> None:
 def test_values_out_of_range_are_refused_by_name(make, name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         make()
+
+
+def test_another_operating_point_promises_no_rates_of_the_old_one() -> None:
+    measured = Policy("balanced", 0.9, 0.4, 0.5, 0.02, 0.3, "studio", 0.16)
+    assert measured.replace(max_novelty=0.99).expected_fpr == 0.02
+    assert measured.replace(threshold=0.9) == measured
+    for change in ({"threshold": 0.95}, {"prior_synthetic": 0.01}):
+        other = measured.replace(**change)
+        assert other.name == "custom"
+        rates = (other.expected_fpr, other.expected_fnr, other.worst_source, other.worst_source_fpr)
+        assert rates == (None, None, None, None)
+    ours = measured.replace(threshold=0.95, name="ours", expected_fpr=0.01)
+    assert (ours.name, ours.expected_fpr, ours.expected_fnr) == ("ours", 0.01, None)

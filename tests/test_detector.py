@@ -324,6 +324,16 @@ def test_an_unexpected_error_costs_one_input_and_is_not_hidden(
     assert huge.code == "limit_exceeded"
 
 
+def test_a_detector_says_what_it_is_and_refuses_what_it_cannot_be(detector: Detector) -> None:
+    assert repr(detector) == f"<Detector {detector.model}, balanced, on cpu>"
+    with pytest.raises(ConfigError, match="workers: must be at least 1, not 0"):
+        Detector.load("unittest", workers=0)
+    with pytest.raises(ConfigError, match=r"threshold: must be a number in \[0, 1\], not '0.5'"):
+        Detector.load("unittest", threshold="0.5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="sources is one input"):
+        detector.detect_many(np.zeros(16_000))
+
+
 def test_public_names() -> None:
     for name in deepfake_audio.__all__:
         assert getattr(deepfake_audio, name) is not None

@@ -30,7 +30,7 @@ DESIGNED = {
     "novelty": 0.35,
     "policy": {
         "name": "balanced", "threshold": 0.9, "expected_fpr": 0.01, "prior_synthetic": 0.5,
-        "max_novelty": None,
+        "max_novelty": None, "authentic_below": 0.44,
     },
     "warnings": ["narrow_band"],
     "segments": [
@@ -43,7 +43,7 @@ DESIGNED = {
 }  # fmt: skip
 
 
-LATER_FIELDS = {"novelty", "max_novelty"}
+LATER_FIELDS = {"novelty", "max_novelty", "authentic_below"}
 """Fields that older reports lack; they stay valid."""
 
 
@@ -138,8 +138,8 @@ def test_text_states_what_a_number_means() -> None:
         "p(synthetic) 0.973 under a prior of 0.5",
         "LLR +3.58",
         "0.350: further from what the model knows than 35 in 100 clips of the calibration set",
-        "0.9 (balanced)",
-        "flags about 1 in 100 genuine clips of the calibration set",
+        "0.9 (balanced), likely authentic below 0.44",
+        "flags about 1 in 100 genuine clips of the calibration set, more of other sources",
         "default 1.0.0 (abababab)",
         "9.8 s of speech in 12.4 s",
         "narrow_band",

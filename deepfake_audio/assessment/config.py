@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from .._files import read_toml
 from ..errors import ConfigError
 from .tables import build
 
@@ -277,12 +277,7 @@ class AssessmentConfig:
         ConfigError
             If it cannot be read, or a key is unknown or its value not usable; names the key.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error
+        values = read_toml(path)
         if "root" in values:
             raise ConfigError("is no key of an assessment", name="root")
         config = dataclasses.replace(build(cls, values, ""), root=path.parent)

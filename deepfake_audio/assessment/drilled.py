@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._files import remedy_of
 from ..drill import AXES, PROTOCOL, SCHEMA, SCORES, groups_of
 from ..errors import DatasetError
 from ..evaluation.table import ScoreTable
@@ -40,7 +41,9 @@ def add_drill(evidence: Evidence, given: EvidenceFile) -> tuple[Source, Source]:
             raise ValueError(f"schema {values['schema']!r}")
         command, said = str(values["about"]["command"]), values["files"][SCORES]
     except OSError as error:
-        raise DatasetError(f"cannot be read ({error.strerror})", name=given.file) from error
+        raise DatasetError(
+            f"cannot be read ({error.strerror})", name=given.file, hint=remedy_of(error)
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"is no protocol of a drill ({error})", name=given.file,

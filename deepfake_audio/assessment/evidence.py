@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .._files import remedy_of
 from ..errors import ConfigError, DatasetError
 
 FOLDER = "evidence"
@@ -157,7 +158,9 @@ class Evidence:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             about = given.stat()
         except OSError as error:
-            raise DatasetError(f"cannot be read ({error.strerror})", name=path) from error
+            raise DatasetError(
+                f"cannot be read ({error.strerror})", name=path, hint=remedy_of(error)
+            ) from error
         # Under its hash, so that the evidence of earlier reports stays beside that of this one.
         kept = _kept(given.name, sha256) if copy else None
         if kept is not None:

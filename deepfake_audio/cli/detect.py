@@ -60,11 +60,13 @@ class FailOn(StrEnum):
 
     SYNTHETIC = "synthetic"
     UNCERTAIN = "uncertain"
+    INCONCLUSIVE = "inconclusive"
 
 
 _HITS = {
     FailOn.SYNTHETIC: frozenset({Verdict.LIKELY_SYNTHETIC}),
     FailOn.UNCERTAIN: frozenset({Verdict.LIKELY_SYNTHETIC, Verdict.UNCERTAIN}),
+    FailOn.INCONCLUSIVE: frozenset(set(Verdict) - {Verdict.LIKELY_AUTHENTIC}),
 }
 
 
@@ -101,7 +103,10 @@ def detect(
     ] = False,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option(help="Exit 1 if there is such a verdict; uncertain includes synthetic."),
+        typer.Option(
+            help="Exit 1 if there is such a verdict; uncertain includes synthetic, inconclusive "
+            "all but likely authentic."
+        ),
     ] = None,
     model: ModelOption = "default",
     quiet: QuietOption = False,
@@ -112,9 +117,9 @@ def detect(
 ) -> None:
     """Tell synthetic speech from genuine.
 
-    Exit status: 0 everything was scored, whatever the verdict; 1 only with --fail-on and a hit;
-    2 wrong usage; 3 some inputs could not be read or drawn, the others were scored; 4 nothing
-    could be scored; 130 interrupted.
+    Exit status: 0 everything was heard, whatever the verdict, inconclusive included; 1 only with
+    --fail-on and a hit, whatever else; 2 wrong usage; 3 some inputs could not be read or drawn,
+    the others were scored; 4 nothing could be scored; 130 interrupted.
     """
     if json + jsonl + csv > 1:
         raise typer.BadParameter("choose one", param_hint="--json, --jsonl, --csv")

@@ -71,7 +71,7 @@ class CsvOutput:
         "name", "verdict", "reason", "p_synthetic", "llr_synthetic", "policy", "threshold",
         "prior_synthetic", "duration_s", "speech_s", "format", "sample_rate_hz", "channels",
         "warnings", "sha256", "model", "model_version", "model_sha256", "novelty",
-        "aigc", "c2pa", "rhythm_s",
+        "aigc", "c2pa", "rhythm_s", "authentic_below",
     )  # fmt: skip
     SEGMENT_COLUMNS = (
         "name", "verdict", "channel", "start_s", "end_s", "p_synthetic", "llr_synthetic",
@@ -111,6 +111,7 @@ def _row(report: Report) -> list[object]:
         model.name, model.version, model.sha256, report.novelty,
         found.aigc and (found.aigc["says"] or "unreadable"),
         found.c2pa and (found.c2pa["says"] or found.c2pa["state"]), found.rhythm_s,
+        policy.authentic_below,
     ]  # fmt: skip
 
 

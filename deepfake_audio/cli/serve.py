@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +45,10 @@ def serve(
         str | None, typer.Option(metavar="NAME_OR_PATH", help="Released model, or a checkpoint.")
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Thresholds and actions, TOML.")
+        Path | None,
+        typer.Option(
+            "--policy-file", "--policy", metavar="FILE", help="Thresholds and actions, TOML."
+        ),
     ] = None,
     insecure_local: Annotated[
         bool, typer.Option("--insecure-local", help="No keys, on this machine only: a first try.")
@@ -83,7 +87,7 @@ def create_key(
     data: DataOption = None,
 ) -> None:
     """Make a key; its secret is printed now and never again."""
-    with errors_end_the_command(), _database(config, data) as database:
+    with errors_end_the_command(), _database(config, data, create=True) as database:
         from ..server import keys
         from ..server.database import now
 
@@ -177,7 +181,7 @@ def verify_audit(
     data: DataOption = None,
 ) -> None:
     """Read the whole chain; exit status 1 if any row was changed, added or removed."""
-    with errors_end_the_command(), _database(config, data) as database:
+    with errors_end_the_command(), _database(config, data, upgrade=False) as database:
         from ..server import audit
 
         try:
@@ -196,7 +200,7 @@ def verify_audit(
 @audit_app.command("head")
 def audit_head(config: ConfigOption = None, data: DataOption = None) -> None:
     """Print the newest link, to be kept somewhere else and handed to `verify --expect`."""
-    with errors_end_the_command(), _database(config, data) as database:
+    with errors_end_the_command(), _database(config, data, upgrade=False) as database:
         from ..server import audit
 
         with database.read() as session:
@@ -210,7 +214,7 @@ def export_audit(
     data: DataOption = None,
 ) -> None:
     """Write events as JSON lines, each with what its hash is made of."""
-    with errors_end_the_command(), _database(config, data) as database:
+    with errors_end_the_command(), _database(config, data, upgrade=False) as database:
         from ..server import audit
 
         with database.read() as session:
@@ -232,6 +236,14 @@ def export_feedback(
 
         settings = _settings(config, data_dir=data)
         store = Store(settings.storage, settings.data_dir / "incoming")
+        with database.read() as session:
+            tenants = feedback.tenants(session)
+        if tenant not in tenants:
+            raise ConfigError(
+                f"no recordings of tenant {tenant}",
+                name="--tenant",
+                hint=f"there are some of {', '.join(tenants) or 'nobody'}",
+            )
         found = feedback.export(database, store, out, tenant=tenant)
         say(
             f"{found.genuine} genuine, {found.synthetic} synthetic; "
@@ -312,26 +324,35 @@ def _settings(config: Path | None, **given: object) -> Settings:
     return Settings.load(config, **given)
 
 
-class _database:  # noqa: N801
-    """Opens the service's database, brought to the present version."""
+@contextmanager
+def _database(
+    config: Path | None, data: Path | None, *, create: bool = False, upgrade: bool = True
+) -> Iterator[Database]:
+    """Open the service's database.
 
-    def __init__(self, config: Path | None, data: Path | None) -> None:
-        self._config = config
-        self._data = data
-        self._opened: Database | None = None
+    Parameters
+    ----------
+    create : bool
+        Make one where there is none; otherwise a mistyped folder is told, and not an empty trail.
+    upgrade : bool
+        Bring it to the present version; whoever only reads what the service keeps leaves it.
+    """
+    settings = _settings(config, data_dir=data)
+    from ..server import migrations
+    from ..server.database import Database, sqlite_file
 
-    def __enter__(self) -> Database:
-        settings = _settings(self._config, data_dir=self._data)
-        from ..server import migrations
-        from ..server.database import Database
-
-        self._opened = Database(settings.database)
-        migrations.upgrade(self._opened)
-        return self._opened
-
-    def __exit__(self, *exception: object) -> None:
-        if self._opened:
-            self._opened.close()
+    file = sqlite_file(settings.database)
+    if file is not None and not create and not file.is_file():
+        raise ConfigError(
+            "no database here", name=str(file), hint="give the --config or --data of the service"
+        )
+    database = Database(settings.database)
+    try:
+        if upgrade:
+            migrations.upgrade(database)
+        yield database
+    finally:
+        database.close()
 
 
 def _in_days(days: float | None, moment: datetime) -> datetime | None:

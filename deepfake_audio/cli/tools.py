@@ -22,6 +22,7 @@ from .console import (
     errors_end_the_command,
     use_utf8,
 )
+from .detect import detect
 from .drill import drill
 from .evaluate import evaluate
 from .export import export
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(detect)
 app.command()(check)
 app.command()(export)
 app.command()(evaluate)

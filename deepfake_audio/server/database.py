@@ -304,11 +304,17 @@ def newest(
     return found[:limit], more
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None of others, and of one in memory."""
+    path = url.removeprefix("sqlite:///")
+    return Path(path) if path and path != url else None
+
+
 def _open_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True)
-    if (path := url.removeprefix("sqlite:///")) and path != url:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if file := sqlite_file(url):
+        file.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
 
     @event.listens_for(engine, "connect")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from ..errors import DatasetError
 from . import audit
@@ -23,6 +24,11 @@ COLUMNS = (
     "id", "path", "label", "source", "sha256", "surface", "verdict", "p_synthetic", "model_sha256"
 )  # fmt: skip
 _PAGE = 200
+
+
+def tenants(session: Session) -> list[str]:
+    """Return whose recordings there are."""
+    return list(session.scalars(select(Detection.tenant).distinct().order_by(Detection.tenant)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ A typed TOML file, versioned; its hash stands beside every decision made by it::
 
     [surfaces.upload]
     operating_point = "balanced"      # of the model: what a verdict means
-    label_from = "balanced"           # a probability, or the threshold of an operating point
+    label_from = "uncertain"          # a probability, the threshold of an operating point, or
+                                      # "uncertain": whatever is not likely authentic
     review_from = 0.95
     block_from = 0.999
     inconclusive = "pass"             # what becomes of recordings without a verdict
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,13 +31,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .._files import read_toml
 from ..config import Policy as OperatingPoint
 from ..errors import ConfigError
 from ..report import Report, Verdict
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Threshold = Probability | str
-"""A probability, or the name of an operating point of the model, whose threshold it means."""
+"""A probability; the name of an operating point of the model, whose threshold it means; or
+``uncertain``, the lower end of the abstain band of the surface's operating point."""
+
+_UNCERTAIN = "uncertain"
 
 
 class Surface(StrEnum):
@@ -99,11 +103,7 @@ class PolicyFile(BaseModel):
         if path is None:
             return cls()
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error
+            return cls.model_validate(read_toml(path))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -185,7 +185,9 @@ class Rules:
             (Action.REVIEW, policy.review_from),
             (Action.LABEL, policy.label_from),
         ):
-            if isinstance(threshold, str):
+            if threshold == _UNCERTAIN:
+                threshold = self._point(policy.operating_point, surface).authentic_below
+            elif isinstance(threshold, str):
                 threshold = self._point(threshold, surface).threshold
             if threshold is not None:
                 ladder.append((threshold, action))

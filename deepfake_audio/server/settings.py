@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,11 +14,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .._files import read_toml
 from ..config import Limits
 from ..errors import ConfigError
 from .logs import LogFormat
 
 ENV_PREFIX = "DEEPFAKE_AUDIO_"
+
+_PATHS = ("data_dir", "policy_file")
+"""Settings that in a file mean a place beside it."""
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -158,13 +162,20 @@ class Settings(BaseSettings):
     def load(cls, path: Path | None = None, **given: object) -> Self:
         """Read the settings file, the environment, and what was given on the command line.
 
+        Relative paths in a file are those of its folder, wherever the command is run.
+
         Raises
         ------
         ConfigError
             If the file cannot be read, or a value is unknown or out of range.
         """
+        given = {k: v for k, v in given.items() if v is not None}
         if path is not None:
-            _check_toml(path)
+            said = read_toml(path)
+            overruled = {*given, *(k for k in _PATHS if ENV_PREFIX + k.upper() in os.environ)}
+            for key in _PATHS:
+                if key not in overruled and isinstance(said.get(key), str):
+                    given[key] = path.parent / said[key]
         # pydantic-settings takes the file from the class.
         chosen = type(
             cls.__name__,
@@ -172,7 +183,7 @@ class Settings(BaseSettings):
             {"model_config": SettingsConfigDict(toml_file=path), "__module__": cls.__module__},
         )
         try:
-            loaded: Self = chosen(**{k: v for k, v in given.items() if v is not None})
+            loaded: Self = chosen(**given)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "settings"
@@ -205,12 +216,3 @@ class Settings(BaseSettings):
             max_file_bytes=self.max_upload_bytes,
             max_decode_s=self.decode_s,
         )
-
-
-def _check_toml(path: Path) -> None:
-    try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .._files import read_toml
 from ..augment import AugmentConfig
 from ..config import Config, FrontendConfig, ModelConfig, WindowConfig
 from ..errors import ConfigError
@@ -311,19 +311,3 @@ class Recipe:
             key: value.to_dict() if isinstance(value, Config) else value
             for key, value in vars(self).items()
         }
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or is no TOML.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror})", name=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is no valid TOML ({error})", name=str(path)) from error

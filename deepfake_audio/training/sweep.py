@@ -27,10 +27,11 @@ from typing import Any
 
 import torch
 
+from .._files import read_toml
 from ..checkpoint import WEIGHTS_NAME, load_checkpoint
 from ..errors import ConfigError
 from .loop import LOG_NAME, Progress
-from .recipe import Recipe, read_toml
+from .recipe import Recipe
 from .run import Say, Sources, train
 
 TABLE_NAME, FIGURES_NAME = "sweep.md", "sweep.json"

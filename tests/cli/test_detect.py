@@ -222,12 +222,26 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         (("--fail-on", "synthetic", "--threshold", "0.5"), 1),
         (("--fail-on", "uncertain", "--policy", "precision"), 0),
         (("--fail-on", "synthetic", "--policy", "recall"), 1),
+        (("--fail-on", "inconclusive"), 1),
+        (("--fail-on", "inconclusive", "--policy", "precision"), 0),
         (("--policy", "recall"), 0),
     ],
 )
 def test_fail_on(speech_wav: MakeWav, arguments: tuple[str, ...], status: int) -> None:
     # The untrained model says about 0.58 to everything.
     assert detect(speech_wav("clip.wav", 2), *arguments).exit_code == status
+
+
+def test_what_could_not_be_judged_is_no_all_clear(speech_wav: MakeWav) -> None:
+    short = speech_wav("short.wav", 0.3)
+    assert detect(short, "--fail-on", "uncertain").exit_code == 0
+    assert detect(short, "--fail-on", "inconclusive").exit_code == 1
+
+
+def test_addresses_are_not_fetched() -> None:
+    result = detect("https://example.org/clip.mp3")
+    assert result.exit_code == 4
+    assert "download it first" in result.stderr
 
 
 def test_a_hit_tells_more_than_an_unreadable_file(speech_wav: MakeWav, tmp_path: Path) -> None:

@@ -126,3 +126,15 @@ def test_decisions_are_values() -> None:
     decision = Rules(PolicyFile(), POINTS).decide(Surface.UPLOAD, report(0.2))
     with pytest.raises(dataclasses.FrozenInstanceError):
         decision.action = Action.BLOCK  # type: ignore[misc]
+
+
+def test_uncertain_may_be_sent_to_people(tmp_path: Path) -> None:
+    points = {"balanced": OperatingPoint("balanced", threshold=0.9, authentic_below=0.4)}
+    path = tmp_path / "policy.toml"
+    path.write_text('[surfaces.upload]\nreview_from = "uncertain"\nblock_from = "balanced"\n')
+    found = Rules(PolicyFile.load(path), points)
+    for p, action in ((0.39, "pass"), (0.4, "review"), (0.89, "review"), (0.9, "block")):
+        assert found.decide(Surface.UPLOAD, report(p)).action == action
+    path.write_text('[surfaces.upload]\nlabel_from = "balanced"\nreview_from = "uncertain"\n')
+    with pytest.raises(ConfigError, match="a stricter action has a lower threshold"):
+        Rules(PolicyFile.load(path), points)

@@ -43,8 +43,8 @@ const WORDS = {
     "处于真人语音的范围。高质量的合成语音也可能如此。"],
   means_inconclusive: ["There is not enough to judge:", "可供判断的内容不足："],
   threshold: ["Threshold {0} ({1})", "阈值 {0}（{1}）"],
-  flags: ["flags about {0} in 100 genuine clips of the calibration set",
-    "在校准集中，每 100 段真人语音约有 {0} 段会被标记"],
+  flags: ["flags about {0} in 100 genuine clips of the calibration set, more of other sources",
+    "在校准集中，每 100 段真人语音约有 {0} 段会被标记，其他来源会更多"],
   flags_unknown: ["false-positive rate not measured", "误报率未测量"],
   score: ["p(synthetic) {0} under a prior of {1}, LLR {2}", "p(合成) {0}（先验 {1}），LLR {2}"],
 
