@@ -54,6 +54,10 @@ def evaluate(
     split: SplitOption = None,
     model: ModelOption = "default",
     policy: PolicyOption = PolicyName.BALANCED,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="On p_synthetic, beside those of the policies."),
+    ] = None,
     device: DeviceOption = DeviceName.AUTO,
     limit: LimitOption = None,
     scores: Annotated[
@@ -108,7 +112,11 @@ def evaluate(
         raise typer.BadParameter("give one of them", param_hint="--data, --scores")
     if protocol and not scores:
         raise typer.BadParameter("goes with --scores", param_hint="--protocol")
-    for name, wanted in (("--robustness", robustness), ("--nuisances", nuisances)):
+    for name, wanted in (
+        ("--robustness", robustness),
+        ("--nuisances", nuisances),
+        ("--threshold", threshold is not None),
+    ):
         if scores and wanted:
             raise typer.BadParameter("needs a model and --data", param_hint=name)
     use_utf8()
@@ -133,10 +141,10 @@ def evaluate(
         else:
             clips = load_clips(data or [], split, limit)
             workers = one_thread_each(device) if robustness else 1
-            detector = _load(model, device, policy, workers)
+            detector = _load(model, device, policy, threshold, workers)
             about = {"model": str(detector.model), "data": ", ".join(data or [])}
             about |= {"split": split} if split else {}
-            policies = _policies(detector, policy)
+            policies = _policies(detector)
             with silent_libraries():
                 table, failed = _score(detector, clips, quiet=quiet)
                 columns = _nuisances(clips, table) if nuisances else None
@@ -184,10 +192,14 @@ def _create(folder: Path) -> None:
     check_writable(folder)
 
 
-def _load(model: str, device: DeviceName, policy: PolicyName, workers: int) -> Detector:
+def _load(
+    model: str, device: DeviceName, policy: PolicyName, threshold: float | None, workers: int
+) -> Detector:
     from ..detector import Detector
 
-    return Detector.load(model, device=device, policy=policy.value, workers=workers)
+    return Detector.load(
+        model, device=device, policy=policy.value, threshold=threshold, workers=workers
+    )
 
 
 def _is_torch(detector: Detector) -> bool:
@@ -197,10 +209,10 @@ def _is_torch(detector: Detector) -> bool:
     return not isinstance(detector.scorer.network, OnnxNetwork)
 
 
-def _policies(detector: Detector, chosen: PolicyName) -> list[Policy]:
-    """Return all policies of the model, the chosen one first: the breakdowns use it."""
-    policies = detector.scorer.header.policies
-    return sorted(policies.values(), key=lambda policy: policy.name != chosen)
+def _policies(detector: Detector) -> list[Policy]:
+    """Return the policy in force, which the breakdowns use, and the others of the model."""
+    others = detector.scorer.header.policies.values()
+    return [detector.policy, *(policy for policy in others if policy != detector.policy)]
 
 
 def _score(detector: Detector, clips: list[Clip], *, quiet: bool) -> tuple[ScoreTable, bool]:

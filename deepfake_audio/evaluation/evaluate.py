@@ -77,7 +77,7 @@ class Evaluation:
         EER within each source with enough clips of both labels.
     policies : tuple of PolicyRates
     breakdown : dict of str to list of BreakdownRow
-        By attribute; error rates at ``balanced``, or the first policy if there is none.
+        By attribute; error rates at the first policy.
     tandem : dict of str to float
         With a speaker verifier: its rates, min t-DCF in both forms, t-EER, a-DCF.
     verdicts : dict of str to dict of str to int
@@ -145,7 +145,7 @@ def evaluate_scores(
         Clips without a score are counted and listed, but no figure uses them; neither does a
         headline figure use spoofs of family ``codec``, human speech through a codec.
     policies : sequence of Policy
-        Operating points to judge; ``balanced``, or else the first one, is used in the breakdowns.
+        Operating points to judge; the first one is used in the breakdowns.
     asv : AsvScores, optional
         Scores of a speaker verifier, for the tandem figures.
     nuisances : mapping of str to ndarray, shape (clips,), optional
@@ -189,8 +189,7 @@ def evaluate_scores(
     within = {name: column[counted] for name, column in (nuisances or {}).items()} if both else {}
 
     missing = table.select(~table.has_score)
-    judged = sorted(policies, key=lambda policy: policy.name != "balanced")[:1]
-    threshold = judged[0].threshold if judged else None
+    threshold = policies[0].threshold if policies else None
     return Evaluation(
         clips={
             "bonafide": int(bona.sum()),

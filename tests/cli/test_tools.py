@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -62,6 +63,26 @@ def test_evaluate_labelled_clips(labelled: Path, tmp_path: Path) -> None:
     assert figures["policies"][0]["name"] == "recall"
     assert len((out / "scores.csv").read_text().splitlines()) == 9
     assert (out / "report.md").is_file()
+
+
+def test_evaluate_at_a_policy_or_at_a_threshold_of_ones_own(labelled: Path) -> None:
+    arguments = ("--data", labelled, "--bootstrap", 0, "--json", "-q")
+
+    def asked(*more: object) -> tuple[dict[str, float], dict[str, Any]]:
+        found = json.loads(tool("evaluate", *UNITTEST, *arguments, *more).stdout)
+        return {p["name"]: p["threshold"] for p in found["policies"]}, found["breakdown"]
+
+    thresholds, usual = asked()
+    assert list(thresholds) == ["balanced", "recall", "precision"]
+    thresholds, all_flagged = asked("--policy", "recall")
+    assert list(thresholds) == ["recall", "balanced", "precision"]
+    assert all_flagged != usual  # the untrained model says about 0.58 to everything
+    thresholds, own = asked("--threshold", 0.5)
+    assert thresholds.pop("custom") == 0.5
+    assert len(thresholds) == 3
+    assert own == all_flagged
+    refused = tool("evaluate", "--scores", labelled, "--threshold", 0.7)
+    assert refused.exit_code == 2
 
 
 def test_evaluate_within_bins_of_nuisances(labelled: Path) -> None:
