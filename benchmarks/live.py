@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from deepfake_audio._process import one_thread_each
 from deepfake_audio.audio import decode
 from deepfake_audio.benchmarking import bundled_speech
 from deepfake_audio.cli.inputs import collect
@@ -86,15 +86,17 @@ def main() -> None:
     parser.add_argument("--hop", type=float, default=1.0, help="between events (%(default)s)")
     parser.add_argument("--together", action="store_true", help="all rooms open within 100 ms")
     parser.add_argument("--model", default="default", help="model by name or path (%(default)s)")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
+    parser.add_argument(
+        "--workers", type=int, help="threads that score, each alone; as many as torch would take"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     folders = options.data or [str(bundled_speech())]
     sources = collect(folders, recursive=True, limits=Limits()).sources
     speech = np.concatenate([decode(source).samples[0] for source in sources[:100]])
-    detector = Detector.load(options.model)
+    exported = options.model.endswith(".onnx")  # has threads of its own
+    threads = 1 if exported else one_thread_each("cpu")
+    detector = Detector.load(options.model, device="cpu", workers=options.workers or threads)
     within_s = CHUNK_S if options.together else options.hop
     play(detector, speech, 4, 6, options.hop, within_s)  # warm-up
     rows = []
@@ -109,6 +111,7 @@ def main() -> None:
         )
     if options.json:
         about = {"model": str(detector.model), "precision": detector.scorer.precision}
+        about["workers"] = detector.workers
         about["opened_within_s"] = within_s
         text = json.dumps({"about": about, "results": rows}, indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")

@@ -59,7 +59,8 @@ class Detector:
     precision : {"auto", "fp32", "tf32", "bf16"}, default "auto"
         What convolutions compute in; ``auto`` is bf16 where the device multiplies it natively.
     workers : int, default 1
-        Groups of inputs scored at a time, each on a thread of its own. Pays on a CPU after
+        Groups of inputs, or of windows of live streams, scored at a time, each on a thread of its
+        own. Pays on a CPU after
         ``torch.set_num_threads(1)``: threads that each do the whole of a batch wait for nobody.
         On GPUs at least two for each: one group is made ready while another is scored.
 
@@ -326,7 +327,13 @@ class Detector:
     def stream_pool(self, config: StreamConfig | None = None) -> StreamPool:
         """Return a pool in which many live recordings share batches; see :meth:`stream`."""
         self.scorer.prepare()  # now, rather than while somebody waits for an event
-        return StreamPool(self.scorer, self.judge, config or StreamConfig(), self.limits)
+        return StreamPool(
+            self.scorer,
+            self.judge,
+            config or StreamConfig(),
+            self.limits,
+            workers=self.workers,
+        )
 
 
 def _group_bytes(group: Group) -> int:

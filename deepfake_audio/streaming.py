@@ -10,6 +10,7 @@ import dataclasses
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -317,6 +318,8 @@ class StreamPool:
         How each stream is heard.
     limits : Limits, optional
         Which sample rates, and how many channels, are taken.
+    workers : int, default 1
+        Threads that share what is due, as of :class:`~deepfake_audio.detector.Detector`.
     """
 
     def __init__(
@@ -325,8 +328,12 @@ class StreamPool:
         judge: Judge,
         config: StreamConfig = _DEFAULT,
         limits: Limits | None = None,
+        *,
+        workers: int = 1,
     ) -> None:
         self.limits = limits or Limits()
+        self.workers = workers
+        self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
         self.scorer = scorer
         self.judge = judge
         self.config = config
@@ -388,9 +395,18 @@ class StreamPool:
         self._waiting.pop(id(stream), None)
 
     def _score(self, due: Sequence[tuple[Stream, Window]]) -> list[tuple[Stream, StreamEvent]]:
-        found = hear(self.scorer.hear, [window for _, window in due])
+        found = hear(self._heard, [window for _, window in due])
         events = []
         for (stream, window), its in zip(due, found, strict=True):
             if event := stream.settle(window, its):
                 events.append((stream, event))
         return events
+
+    def _heard(self, windows: Sequence[FloatArray]) -> Heard:
+        """Score windows, shared out among the workers."""
+        share = -(-len(windows) // self.workers)
+        if self._threads is None or share == len(windows):
+            return self.scorer.hear(windows)
+        shares = [windows[first : first + share] for first in range(0, len(windows), share)]
+        parts = list(self._threads.map(self.scorer.hear, shares))
+        return Heard(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

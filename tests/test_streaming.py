@@ -14,7 +14,7 @@ from deepfake_audio import Detector, Verdict
 from deepfake_audio.config import WindowConfig
 from deepfake_audio.errors import ConfigError, InvalidSamplesError, LimitExceededError
 from deepfake_audio.listening import Listener, Window
-from deepfake_audio.streaming import Stream, StreamConfig
+from deepfake_audio.streaming import Stream, StreamConfig, StreamEvent
 
 RATE = 16_000
 MakeSpeech = Callable[..., np.ndarray]
@@ -127,6 +127,28 @@ def test_streams_of_a_pool_share_batches_and_nothing_else(speech: MakeSpeech) ->
         assert found[stream.name] == pytest.approx(expected, abs=2e-4)
         same_report(stream.close(), DETECTOR.detect(sound, sample_rate_hz=RATE))
     assert len(pool) == 0
+
+
+def test_workers_share_what_is_due_and_change_nothing(speech: MakeSpeech) -> None:
+    shared = Detector.load("unittest", precision="fp32", workers=3)
+    pools = [DETECTOR.stream_pool(), shared.stream_pool()]
+    streams = [[pool.open(16_000, name=str(i)) for i in range(5)] for pool in pools]
+    told = []
+    for pool, opened in zip(pools, streams, strict=True):
+        events = []
+        for second in range(6):
+            for i, stream in enumerate(opened):
+                stream.push(speech(6, seed=i)[second * 16_000 : (second + 1) * 16_000])
+            events += [(stream.name, event) for stream, event in pool.step()]
+        told.append(events)
+        told[-1] += [(stream.name, stream.close().llr_synthetic) for stream in opened]
+    (names, alone), (same_names, together) = (zip(*its, strict=True) for its in told)
+    assert names == same_names
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, StreamEvent):
+            assert (one.time_s, one.verdict) == (other.time_s, other.verdict)
+            one, other = one.llr_synthetic, other.llr_synthetic
+        assert one == pytest.approx(other, abs=2e-4)
 
 
 def test_an_abandoned_stream_is_forgotten() -> None:
