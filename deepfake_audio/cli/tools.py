@@ -41,27 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(detect)
-app.command()(check)
-app.command()(export)
-app.command()(evaluate)
-app.command()(augment)
-app.command()(train)
-app.command()(soup)
-app.command()(sweep)
-app.command()(vocoder)
-app.command()(score)
-app.command()(robustness)
-app.command()(serve)
-app.add_typer(keys_app, name="keys")
-app.add_typer(callbacks_app, name="callbacks")
-app.add_typer(audit_app, name="audit")
-app.add_typer(feedback_app, name="feedback")
-app.command()(label)
-app.command()(monitor)
-app.command()(drill)
-app.command()(assess)
-
 
 TEST_FIGURES = "test.json"
 """Beside a released model: its evaluation on the test split, made once."""
@@ -72,7 +51,6 @@ def deepfake_audio(version: VersionOption = False) -> None:
     """Train, evaluate and measure detectors of synthetic speech; `detect` scores files."""
 
 
-@app.command()
 def models(json: JsonOption = False) -> None:
     """List the released models."""
     from ..checkpoint import released_models
@@ -126,7 +104,6 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-@app.command()
 def bench(
     data: Annotated[
         list[str] | None,
@@ -172,3 +149,34 @@ def bench(
     typer.echo(benchmarking.table(found))
     if profile:
         typer.echo(profiling.table(stages))
+
+
+# In the order in which people come to them, with as much as fits into a line of --help.
+for command, summary in (
+    (detect, "A verdict for each file; the same as the command `detect`."),
+    (score, "Folders, buckets and manifests into parquet files, on a cluster."),
+    (label, "Write an AIGC label (GB 45438-2025) into a file."),
+    (monitor, "What has shifted since a reference, and what to listen to."),
+    (models, "List the released models."),
+    (bench, "Measure speed on this machine."),
+    (export, "Write a model as one graph, ONNX or TorchScript."),
+    (evaluate, "Measure a model, or a score file, on labelled clips."),
+    (robustness, "The same under codecs, noise, rooms, edits and attacks."),
+    (drill, "Attack the deployed detector with what is installed here."),
+    (assess, "Write a security assessment."),
+    (check, "What alone tells the classes of a data set apart, and leaks."),
+    (train, "Train a model, or adapt one to own clips."),
+    (sweep, "Train many variants, with several seeds."),
+    (soup, "Average the weights of models that were trained alike."),
+    (vocoder, "Train a vocoder for copies of genuine clips."),
+    (augment, "Write copies by vocoders, and clips under conditions."),
+    (serve, "Run the moderation service."),
+):
+    app.command(short_help=summary)(command)
+for group, name in (
+    (keys_app, "keys"),
+    (callbacks_app, "callbacks"),
+    (audit_app, "audit"),
+    (feedback_app, "feedback"),
+):
+    app.add_typer(group, name=name)
