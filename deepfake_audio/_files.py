@@ -14,8 +14,9 @@ from .errors import ConfigError
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Lend a path beside ``path``; what is written there takes its place, unless it fails."""
-    partial = path.with_name(path.name + ".partial")  # of a killed run: overwritten by the next
+    partial = path.with_name(path.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)  # of a killed run
         partial.touch()
         mode = partial.stat().st_mode
         yield partial

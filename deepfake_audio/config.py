@@ -340,10 +340,13 @@ class Policy(Config):
         """Return a copy with the given fields changed.
 
         What an operating point cost says nothing about another: with another ``threshold`` or
-        prior it is ``custom``, and its rates are unknown, unless they are given as well.
+        prior it is ``custom``, and its rates are unknown, unless they are given as well. A lower
+        threshold takes ``authentic_below`` down with it.
         """
         if any(getattr(self, key) != changes.get(key, getattr(self, key)) for key in _DECIDING):
-            changes = {"name": "custom", **dict.fromkeys(_MEASURED), **changes}
+            below = min(self.authentic_below, changes.get("threshold", 1.0))
+            unknown = {"name": "custom", **dict.fromkeys(_MEASURED), "authentic_below": below}
+            changes = unknown | changes
         return super().replace(**changes)
 
 

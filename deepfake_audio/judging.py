@@ -177,6 +177,4 @@ def choose_policy(
         return policy
     if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
         raise ConfigError(f"must be a number in [0, 1], not {threshold!r}", name="threshold")
-    return policy.replace(
-        threshold=float(threshold), authentic_below=min(policy.authentic_below, float(threshold))
-    )
+    return policy.replace(threshold=float(threshold))

@@ -309,8 +309,8 @@ VERDICT_COLOURS = {
 def describe_policy(policy: PolicyInfo) -> str:
     """Say what the threshold is and what it costs on genuine speech."""
     text = f"{policy.threshold:g} ({policy.name})"
-    if policy.authentic_below is not None:
-        text += f", likely authentic below {policy.authentic_below:.2g}"
+    if policy.authentic_below not in (None, policy.threshold):
+        text += f", likely authentic below {policy.authentic_below:.3g}"
     if policy.max_novelty is not None:
         text += f", uncertain above novelty {policy.max_novelty:g}"
     if policy.expected_fpr is None:

@@ -146,6 +146,10 @@ def test_saving_leaves_no_partial_file(saved: tuple[Path, CheckpointHeader]) -> 
 def test_others_may_read_what_they_may_read_elsewhere(
     saved: tuple[Path, CheckpointHeader],
 ) -> None:
+    left = saved[0].with_name(saved[0].name + ".partial")  # by a run that was killed
+    left.touch(mode=0o600)
+    checkpoint = load_checkpoint(saved[0])
+    save_checkpoint(saved[0], checkpoint.torch_network, checkpoint.header)
     beside = saved[0].with_name("beside.txt")
     beside.write_text("")
     assert saved[0].stat().st_mode == beside.stat().st_mode

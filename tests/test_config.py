@@ -54,5 +54,7 @@ def test_another_operating_point_promises_no_rates_of_the_old_one() -> None:
         assert other.name == "custom"
         rates = (other.expected_fpr, other.expected_fnr, other.worst_source, other.worst_source_fpr)
         assert rates == (None, None, None, None)
+    assert measured.replace(threshold=0.95).authentic_below == 0.4
+    assert measured.replace(threshold=0.3).authentic_below == 0.3
     ours = measured.replace(threshold=0.95, name="ours", expected_fpr=0.01)
     assert (ours.name, ours.expected_fpr, ours.expected_fnr) == ("ours", 0.01, None)

@@ -155,10 +155,11 @@ def evaluation_cells(evidence: Evidence, source: Source, threshold: float) -> It
     yield from _policy_cells(values, source.ref, source, at, ("overall", "all"))
     if at == 0:  # the policy that the verdicts are by
         yield from _abstentions(values["verdicts"], source, threshold)
-    # `evaluate` takes the rates of its breakdowns at `balanced`, or at the first policy.
-    judged = min(range(len(policies)), key=lambda i: policies[i]["name"] != "balanced")
-    if not is_threshold(policies[judged], threshold):
-        yield Note(source, "breakdown_threshold", _thresholds([policies[judged]]))
+    judged = {"threshold": values.get("settings", {}).get("breakdown_threshold")}
+    if judged["threshold"] is None:  # older files: at `balanced`, or at the first policy
+        judged = min(policies, key=lambda policy: policy["name"] != "balanced")
+    if not is_threshold(judged, threshold):
+        yield Note(source, "breakdown_threshold", _thresholds([judged]))
         return
     for attribute in _ATTRIBUTES:
         for i, row in enumerate(values["breakdown"].get(attribute, [])):

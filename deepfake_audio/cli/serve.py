@@ -348,6 +348,12 @@ def _database(
         )
     database = Database(settings.database)
     try:
+        if not create and not database.is_made:
+            raise ConfigError(
+                "is no database of the service",
+                name="database",
+                hint="give the --config or --data of the service",
+            )
         if upgrade:
             migrations.upgrade(database)
         yield database

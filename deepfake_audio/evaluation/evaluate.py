@@ -216,6 +216,7 @@ def evaluate_scores(
             "seed": seed,
             "level": 0.95,
             "costs": dataclasses.asdict(costs),
+            "breakdown_threshold": threshold,
         },
         about=dict(about or {}),
     )

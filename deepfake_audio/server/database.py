@@ -28,7 +28,10 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    inspect,
+    make_url,
 )
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ..errors import ConfigError
@@ -268,6 +271,11 @@ class Database:
         # A shallow copy over the same pool: its transactions take the write lock at once.
         self._writing = self.engine.execution_options(writes=True)
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the service has ever been here."""
+        return inspect(self.engine).has_table(ApiKey.__tablename__)
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a transaction that changes nothing."""
@@ -306,8 +314,12 @@ def newest(
 
 def sqlite_file(url: str) -> Path | None:
     """Return the file of an SQLite database; None of others, and of one in memory."""
-    path = url.removeprefix("sqlite:///")
-    return Path(path) if path and path != url else None
+    try:
+        parts = make_url(url)
+    except ArgumentError:  # said where it is opened
+        return None
+    in_a_file = parts.get_backend_name() == "sqlite" and parts.database not in (None, ":memory:")
+    return Path(parts.database or "") if in_a_file else None
 
 
 def _open_engine(url: str) -> Engine:

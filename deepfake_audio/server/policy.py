@@ -8,7 +8,7 @@ A typed TOML file, versioned; its hash stands beside every decision made by it::
     [surfaces.upload]
     operating_point = "balanced"      # of the model: what a verdict means
     label_from = "uncertain"          # a probability, the threshold of an operating point, or
-                                      # "uncertain": whatever is not likely authentic
+                                      # "uncertain": authentic_below of the operating point
     review_from = 0.95
     block_from = 0.999
     inconclusive = "pass"             # what becomes of recordings without a verdict

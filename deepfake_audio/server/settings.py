@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     def load(cls, path: Path | None = None, **given: object) -> Self:
         """Read the settings file, the environment, and what was given on the command line.
 
-        Relative paths in a file are those of its folder, wherever the command is run.
+        ``data_dir`` and ``policy_file`` of a file, where relative, are those of its folder.
 
         Raises
         ------
@@ -172,7 +172,8 @@ class Settings(BaseSettings):
         given = {k: v for k, v in given.items() if v is not None}
         if path is not None:
             said = read_toml(path)
-            overruled = {*given, *(k for k in _PATHS if ENV_PREFIX + k.upper() in os.environ)}
+            named = {name.upper() for name in os.environ}
+            overruled = {*given, *(key for key in _PATHS if ENV_PREFIX + key.upper() in named)}
             for key in _PATHS:
                 if key not in overruled and isinstance(said.get(key), str):
                     given[key] = path.parent / said[key]

@@ -104,6 +104,14 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
         Told in one line what is being done.
     """
     noise, vocoders = sources.noise, sources.vocoders
+    names = [Path(vocoder).stem for vocoder in vocoders]
+    wanted = recipe.sampler.copied_by or names
+    if recipe.sampler.copy_share > 0 and vocoders and (unknown := sorted(set(wanted) - set(names))):
+        raise ConfigError(
+            f"not among the vocoders: {', '.join(unknown)}",
+            name="sampler.copied_by",
+            hint=f"given are {', '.join(names)}",
+        )
     clips = [clip for clip in load_manifest(sources.data) if clip.split != "test"]
     say(f"decoding {len(clips)} clips (once; kept in {work})")
     cache, failures = open_cache(clips, work)
@@ -128,14 +136,6 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
             name = f"coded-{version}" + (f"-twice-{twice:g}" if twice else "")
             renderings.append(render(cache, home, name, train, coded(version, twice)))
     copied = []
-    names = [Path(vocoder).stem for vocoder in vocoders]
-    wanted = recipe.sampler.copied_by or names
-    if vocoders and (unknown := sorted(set(wanted) - set(names))):
-        raise ConfigError(
-            f"not among the vocoders: {', '.join(unknown)}",
-            name="sampler.copied_by",
-            hint=f"given are {', '.join(names)}",
-        )
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")
     elif recipe.sampler.copy_share > 0:

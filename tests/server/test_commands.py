@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_audio.cli.tools import app
+from deepfake_audio.server.database import sqlite_file
 from deepfake_audio.server.settings import Settings
 
 
@@ -35,6 +36,29 @@ def test_a_database_that_is_not_there_is_no_empty_one(
     assert (status, said) == (2, "")
     assert "service.sqlite3: no database here: give the --config or --data" in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_database_is_not_the_services(tmp_path: Path) -> None:
+    (tmp_path / "service.sqlite3").touch()
+    for command in (("audit", "verify"), ("keys", "list")):
+        status, said, told = run(*command, "--data", tmp_path)
+        assert (status, said) == (2, "")
+        assert "is no database of the service" in told
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////var/lib/x.sqlite3", Path("/var/lib/x.sqlite3")),
+        ("sqlite:///x.sqlite3?timeout=5", Path("x.sqlite3")),
+        ("sqlite:///:memory:", None),
+        ("sqlite://", None),
+        ("postgresql+psycopg://deepfake@database/deepfake", None),
+        ("nonsense", None),
+    ],
+)
+def test_which_file_a_database_is(url: str, file: Path | None) -> None:
+    assert sqlite_file(url) == file
 
 
 def test_the_first_key_makes_the_database(tmp_path: Path) -> None:
