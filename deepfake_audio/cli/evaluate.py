@@ -56,7 +56,11 @@ def evaluate(
     policy: PolicyOption = PolicyName.BALANCED,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="On p_synthetic, beside those of the policies."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="On p_synthetic, for verdicts and breakdowns; instead of the policy's.",
+        ),
     ] = None,
     device: DeviceOption = DeviceName.AUTO,
     limit: LimitOption = None,

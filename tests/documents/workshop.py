@@ -10,12 +10,13 @@ import numpy as np
 import soundfile
 import soxr
 from audio_files import encode_av
+from server.history import detection
 
 import deepfake_audio
 from deepfake_audio.augment.vocoders import VOCODERS
 from deepfake_audio.report import Report
 from deepfake_audio.server import keys, migrations
-from deepfake_audio.server.database import Database, Detection, new_id, now
+from deepfake_audio.server.database import Database, now
 from deepfake_audio.server.settings import Settings
 
 PACKAGE = Path(deepfake_audio.__file__).parent
@@ -104,28 +105,9 @@ def past_service(settings: Path) -> None:
     """Make the database of a service that has had one recording, whose audio is gone by now."""
     database = Database(Settings.load(settings).database)
     migrations.upgrade(database)
-    moment = now()
     with database.write() as session:
         keys.create(session, tenant="acme", name="past", scopes=frozenset({keys.Scope.SUBMIT}))
-        session.add(
-            Detection(
-                id=new_id("det"),
-                tenant="acme",
-                submitted_by="key_past",
-                created_at=moment,
-                finished_at=moment,
-                retain_until=moment,
-                surface="upload",
-                name="past.flac",
-                sha256="0" * 64,
-                n_bytes=1,
-                details={},
-                status="done",
-                verdict="likely_authentic",
-                p_synthetic=0.1,
-                action="pass",
-            )
-        )
+        session.add(detection(now()))
     database.close()
 
 
