@@ -158,6 +158,8 @@ class FrontendConfig(Config):
         Cepstral coefficients kept (``lfcc`` and ``mfcc`` only).
     deltas : bool
         Append first and second time derivatives as input channels.
+    delta_width : int
+        Frames that a derivative is taken over, odd.
     phase : bool
         Append group delay and instantaneous frequency, pooled to the same bands.
     normalize : {"none", "level", "mean"}
@@ -172,6 +174,7 @@ class FrontendConfig(Config):
     n_bands: int = 80
     n_coefficients: int = 40
     deltas: bool = False
+    delta_width: int = 9
     phase: bool = False
     normalize: Normalization = "level"
 
@@ -193,6 +196,11 @@ class FrontendConfig(Config):
             self.kind not in ("lfcc", "mfcc") or 0 < self.n_coefficients <= self.n_bands,
             "frontend.n_coefficients",
             "must lie in (0, n_bands]",
+        )
+        _require(
+            self.delta_width >= 3 and self.delta_width % 2 == 1,
+            "frontend.delta_width",
+            "must be odd and at least 3",
         )
         _require(
             not self.is_long_term or not (self.deltas or self.phase),

@@ -55,6 +55,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that --out holds.")
     ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit", help="Then train once more, on dev, too; thresholds stay those of the first."
+        ),
+    ] = False,
     device: DeviceOption = DeviceName.AUTO,
     quiet: QuietOption = False,
 ) -> None:
@@ -86,7 +92,8 @@ def train(
         sources = Sources(data, noise, vocoder or [], cache)
         leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
         quiet = quiet or not leads
-        with training_progress(sum(r.optim.steps for r in recipes), quiet=quiet) as on_progress:
+        steps = sum(r.optim.steps for r in recipes) * (2 if refit else 1)
+        with training_progress(steps, quiet=quiet) as on_progress:
             checkpoint = run(
                 recipes,
                 sources,
@@ -94,6 +101,7 @@ def train(
                 device=resolve_device(device),
                 say=silent if quiet else say,
                 on_progress=on_progress,
+                refit=refit,
             )
     if leads:
         typer.echo(checkpoint)

@@ -207,7 +207,8 @@ class Frontend(nn.Module):
             energies, *cues = (torch.matmul(self.dct, plane) for plane in (energies, *cues))
         planes = [energies]
         if self.config.deltas:
-            planes += [cepstral.delta(energies, order=1), cepstral.delta(energies, order=2)]
+            width = self.config.delta_width
+            planes += [cepstral.delta(energies, width=width, order=n) for n in (1, 2)]
         return torch.stack([*planes, *cues], 1)
 
     def _phase_cues(

@@ -22,7 +22,7 @@ from ..checkpoint import CheckpointHeader
 from ..config import SAMPLE_RATE_HZ
 from ..datasets.cache import AudioCache
 from ..model import Network
-from ..novelty import fit_known_speech, with_levels
+from ..novelty import KnownSpeech, fit_known_speech, with_levels
 from .scores import conclusions, dev_figures, first_windows, score_cached
 
 _SPEECH_MISS = 0.01  # share of dev clips that the speech gate may lose; music lies just below
@@ -116,17 +116,61 @@ def fit_novelty(
     CheckpointHeader
         With ``known_speech``.
     """
-    some = train[:: max(len(train) // _N_KNOWN, 1)]  # evenly over the list, and so over the sources
-    found = first_windows(network, header, (cache[i] for i in some))
-    spoken = found.speech >= header.calibration.speech_threshold
-    sources = np.array([cache.clips[i].source for i in some[found.recording[spoken]]])
-    _, group, sizes = np.unique(sources, return_inverse=True, return_counts=True)
-    known = fit_known_speech(found.embedding[spoken], sizes[group] ** -0.5)
+    known = _known_speech(network, header, cache, train)
     measured = dataclasses.replace(header, known_speech=known)
     core = [i for i in dev if cache.clips[i].family != "codec"]
     heard = conclusions(network, measured, cache, np.array(core, dtype=np.int64))
     distances = [s.distance for s in heard if s.distance is not None and s.reason is None]
     return dataclasses.replace(header, known_speech=with_levels(known, distances))
+
+
+def carry_over(
+    network: Network,
+    header: CheckpointHeader,
+    cache: AudioCache,
+    learned: np.ndarray,
+    dev: np.ndarray,
+    held_out: SoundBank,
+) -> CheckpointHeader:
+    """Take what was fitted on dev over to a network that learned from dev, too.
+
+    Calibration, policies and figures stay: they are those of the same recipe on speech that it had
+    not heard. So does how far is far; distances are in units of the spread of what is known. The
+    speech gate and what is known belong to one network and are fitted anew.
+
+    Parameters
+    ----------
+    network : Network
+        Trained on ``learned``, in evaluation mode.
+    header : CheckpointHeader
+        As from :func:`calibrate` and :func:`fit_novelty`, with the network before it.
+    cache : AudioCache
+        Where the clips are.
+    learned, dev : np.ndarray
+        Indices of clips that the network learned from, and of those that the one before did not.
+    held_out : SoundBank
+        Sounds kept from training, on which the speech gate is measured.
+    """
+    gate, figures = _speech_gate(network, header, cache, dev, held_out)
+    calibration = dataclasses.replace(header.calibration, speech_threshold=gate)
+    metrics = {**header.metrics, "dev": {**header.metrics["dev"], "speech_gate": figures}}
+    header = dataclasses.replace(header, calibration=calibration, metrics=metrics)
+    assert header.known_speech is not None
+    known = _known_speech(network, header, cache, learned)
+    known = dataclasses.replace(known, levels=header.known_speech.levels)
+    return dataclasses.replace(header, known_speech=known)
+
+
+def _known_speech(
+    network: Network, header: CheckpointHeader, cache: AudioCache, learned: np.ndarray
+) -> KnownSpeech:
+    """Fit a Gaussian to the embeddings of clips that were learned from."""
+    some = learned[:: max(len(learned) // _N_KNOWN, 1)]  # evenly over the list, and so the sources
+    found = first_windows(network, header, (cache[i] for i in some))
+    spoken = found.speech >= header.calibration.speech_threshold
+    sources = np.array([cache.clips[i].source for i in some[found.recording[spoken]]])
+    _, group, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    return fit_known_speech(found.embedding[spoken], sizes[group] ** -0.5)
 
 
 def _speech_gate(

@@ -27,7 +27,7 @@ from ..model import Network, join
 from .loop import Progress, run
 from .ranks import ALONE, Ranks, joined
 from .recipe import Recipe
-from .release import calibrate, fit_novelty
+from .release import calibrate, carry_over, fit_novelty
 from .replay import remember
 from .sampler import BatchMaker, hold_out_sources
 from .scores import dev_figures, score_cached
@@ -47,7 +47,7 @@ class TrainingData:
     cache : AudioCache
         Clips of all splits.
     train, dev : np.ndarray, int64
-        Indices of the two splits; ``dev`` may be empty.
+        Indices of what is learned from, and of what chooses; ``dev`` may be empty.
     coded, copies : list of Rendering
         Coded versions and vocoder copies of training clips.
     bank, held_out : SoundBank
@@ -89,7 +89,9 @@ class Sources:
     cache: str | Path | None = None
 
 
-def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -> TrainingData:
+def prepare(
+    recipe: Recipe, sources: Sources, work: Path, *, learn_dev: bool = False, say: Say = print
+) -> TrainingData:
     """Decode the clips, make the renderings that the recipe asks for, load the sounds.
 
     Parameters
@@ -100,6 +102,8 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
         What to train on. Clips of the split ``test`` are left out.
     work : Path
         Folder for caches; what lies there from an earlier call is used again.
+    learn_dev : bool
+        Train on the clips of the split ``dev``, too; none are left to choose by.
     say : callable
         Told in one line what is being done.
     """
@@ -118,7 +122,8 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
     for failure in failures:
         say(f"left out: {failure}")
     # Clips of no known split are for training.
-    train, dev = select(cache, "train", ""), select(cache, "dev")
+    parts = [select(cache, "train", ""), select(cache, "dev")]
+    train, dev = (np.concatenate(parts), parts[1][:0]) if learn_dev else parts
     say(f"{len(train)} clips to train on, {len(dev)} to calibrate on")
     labels = {cache.clips[i].label for i in train}
     if labels != {"bonafide", "spoof"}:
@@ -139,13 +144,15 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
     if recipe.sampler.copy_share > 0 and not vocoders:
         say("no vocoders given: training without the copies that the recipe asks for")
     elif recipe.sampler.copy_share > 0:
-        genuine = train[[not cache.clips[i].is_synthetic for i in train]]
-        stride = max(len(genuine) // recipe.copied_clips, 1)
+        real = [np.array([i for i in p if not cache.clips[i].is_synthetic], int) for p in parts]
+        stride = max(len(real[0]) // recipe.copied_clips, 1)
         for number, vocoder in enumerate(vocoders):
             if names[number] not in wanted:
                 continue
             # Evenly over the list, and so over the sources; each vocoder has clips of its own.
-            few = genuine[number % stride :: stride]
+            few = np.concatenate(
+                [some[number % stride :: stride] for some in real[: 1 + learn_dev]]
+            )
             copier = find_vocoder(vocoder)
             name = f"copy-{Path(vocoder).stem}-{_digest(vocoder)[:8]}"
             say(f"copying {len(few)} genuine clips through {names[number]}")
@@ -156,6 +163,7 @@ def prepare(recipe: Recipe, sources: Sources, work: Path, *, say: Say = print) -
         "data": cache_key(cache.clips),
         "noise": _digest(noise) if noise else None,
         "vocoders": [_digest(path) for path in vocoders],
+        **({"learned": "train and dev"} if learn_dev else {}),
     }
     return TrainingData(cache, train, dev, renderings, copied, bank, held_out, identity)
 
@@ -178,6 +186,7 @@ def train(
     say: Say = print,
     on_progress: Progress | None = None,
     stop_after: int | None = None,
+    refit: bool = False,
 ) -> Path:
     """Train, calibrate and save a model; goes on where an earlier call with this ``out`` stopped.
 
@@ -198,6 +207,9 @@ def train(
         Told what is being done, and the figures of each step.
     stop_after : int, optional
         Stop each branch after this step, resumable.
+    refit : bool
+        Then train all branches once more, on dev, too. What is saved has the weights of these, and
+        calibration, policies and figures of the first, which had not heard what they are of.
 
     Returns
     -------
@@ -206,30 +218,51 @@ def train(
     """
     out, device = Path(out), torch.device(device)
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    networks: list[Network] = []
+    if refit and any(recipe.held_out_sources for recipe in recipes):
+        raise ConfigError(
+            "holds sources out of a model that is to learn from all",
+            name="held_out_sources",
+            hint="set it to 0, or leave the refit",
+        )
     with joined(device) as ranks:
         if not ranks.leads:
             say, on_progress = _silently, None
-        for number, recipe in enumerate(recipes, 1):
-            folder = out if len(recipes) == 1 else out / f"branch-{number}"
-            work = Path(sources.cache or out / "cache")
-            if not ranks.leads:
-                ranks.wait()  # until the first has decoded what all read
-            prepared = prepare(recipe, sources, work, say=say)
-            if ranks.leads:
-                ranks.wait()
-            networks.append(
-                _train_branch(
-                    recipe,
-                    prepared,
-                    folder,
-                    device=device,
-                    ranks=ranks,
-                    say=say,
-                    on_progress=on_progress,
-                    stop_after=stop_after,
+
+        def fit(folder: Path, *, learn_dev: bool) -> tuple[list[Network], TrainingData]:
+            networks = []
+            for number, recipe in enumerate(recipes, 1):
+                work = Path(sources.cache or out / "cache")
+                if not ranks.leads:
+                    ranks.wait()  # until the first has decoded what all read
+                prepared = prepare(recipe, sources, work, learn_dev=learn_dev, say=say)
+                if ranks.leads:
+                    ranks.wait()
+                if refit and not learn_dev and not len(prepared.dev):
+                    raise DatasetError(
+                        "no clips of split dev to learn from as well",
+                        name=str(sources.data[0]),
+                        hint="mark some, or leave the refit",
+                    )
+                networks.append(
+                    _train_branch(
+                        recipe,
+                        prepared,
+                        folder if len(recipes) == 1 else folder / f"branch-{number}",
+                        device=device,
+                        ranks=ranks,
+                        say=say,
+                        on_progress=on_progress,
+                        stop_after=stop_after,
+                    )
                 )
-            )
+            return networks, prepared
+
+        networks, prepared = fit(out, learn_dev=False)
+        refitted = None
+        if refit:
+            say("training once more, on dev, too")
+            refitted = Refitted(*fit(out / "refit", learn_dev=True))
+        learned = refitted.learned if refitted else prepared
         header = CheckpointHeader(
             name=recipes[0].name,
             version=recipes[0].version,
@@ -237,17 +270,34 @@ def train(
             windows=recipes[0].windows,
             training={
                 "recipes": [recipe.to_dict() for recipe in recipes],
-                "clips": len(prepared.train),
+                "clips": len(learned.train),
                 "hours": round(
-                    float(prepared.cache.lengths[prepared.train].sum()) / 16_000 / 3600, 2
+                    float(learned.cache.lengths[learned.train].sum()) / 16_000 / 3600, 2
                 ),
                 "device": device.type,
+                **({"refit": True} if refit else {}),
             },
         )
         if ranks.leads:
-            publish(networks, header, prepared, out, device=device, say=say)
+            publish(networks, header, prepared, out, device=device, refitted=refitted, say=say)
         ranks.wait()
     return out / WEIGHTS_NAME
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """The same recipes trained once more, on dev, too.
+
+    Attributes
+    ----------
+    networks : sequence of Network
+        Of one branch each, in evaluation mode.
+    learned : TrainingData
+        What they learned from.
+    """
+
+    networks: Sequence[Network]
+    learned: TrainingData
 
 
 def publish(
@@ -257,6 +307,7 @@ def publish(
     out: Path,
     *,
     device: torch.device,
+    refitted: Refitted | None = None,
     say: Say = print,
 ) -> Path:
     """Join, calibrate and save trained networks; returns the checkpoint.
@@ -271,17 +322,30 @@ def publish(
         The clips to calibrate on, and what the network learned from.
     out : Path
         Folder for ``model.safetensors`` and ``metrics.json``.
+    refitted : Refitted, optional
+        Whose weights to save, with what ``networks`` had to be calibrated by.
     """
     header = dataclasses.replace(header, calibration=_RAW)
     if len(prepared.dev):
         say("calibrating on dev")
-        network = join(networks, _spreads(networks, header, prepared)).to(device)
+        spreads = _spreads(networks, header, prepared)
+        network = join(networks, spreads).to(device)
         header = calibrate(network, header, prepared.cache, prepared.dev, prepared.held_out)
         header = fit_novelty(network, header, prepared.cache, prepared.train, prepared.dev)
+        if refitted:
+            network = join(refitted.networks, spreads).to(device)
+            header = carry_over(
+                network,
+                header,
+                prepared.cache,
+                refitted.learned.train,
+                prepared.dev,
+                prepared.held_out,
+            )
         replay = remember(network, header, prepared.cache, prepared.train, prepared.dev)
     else:
         say("no clips of split dev: scores stay uncalibrated, with one policy that was not chosen")
-        network, replay = join(networks), None
+        network, replay = join(refitted.networks if refitted else networks), None
     checkpoint = out / WEIGHTS_NAME
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint, network, header, replay)

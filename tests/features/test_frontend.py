@@ -49,6 +49,16 @@ def test_mean_normalisation_removes_a_constant_line_response() -> None:
     np.testing.assert_allclose(features.mean(-1).numpy(), 0.0, atol=1e-4)
 
 
+def test_derivatives_are_taken_over_as_many_frames_as_asked_for() -> None:
+    waveform = torch.randn(2, 8_000, generator=torch.Generator().manual_seed(3)) * 0.1
+    narrow = Frontend(FrontendConfig(deltas=True, delta_width=3))(waveform)
+    values = narrow[:, 0]
+    slope, curvature = narrow[:, 1, :, 1:-1], narrow[:, 2, :, 1:-1]
+    torch.testing.assert_close(slope, (values[..., 2:] - values[..., :-2]) / 2)
+    expected = values[..., 2:] - 2 * values[..., 1:-1] + values[..., :-2]
+    torch.testing.assert_close(curvature, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_silence_is_finite() -> None:
     for kind in KINDS:
         features = Frontend(FrontendConfig(kind=kind, phase=True, deltas=True))(
@@ -66,6 +76,8 @@ def test_silence_is_finite() -> None:
         {"n_bands": 300},
         {"n_coefficients": 90, "kind": "lfcc"},
         {"hop_length": 0},
+        {"delta_width": 4},
+        {"delta_width": 1},
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, object]) -> None:

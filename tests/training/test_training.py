@@ -16,7 +16,7 @@ from sounds import make_speech
 from tiny_training import RATE_HZ, TINY, maker_of, silent, toml_of, weights_of
 from typer.testing import CliRunner
 
-from deepfake_audio.checkpoint import load_checkpoint
+from deepfake_audio.checkpoint import CheckpointHeader, load_checkpoint
 from deepfake_audio.cli.tools import app
 from deepfake_audio.datasets.cache import AudioCache
 from deepfake_audio.datasets.clip import Clip
@@ -233,6 +233,48 @@ def test_the_checkpoint_is_calibrated_and_keeps_its_recipe(data: Path, tmp_path:
     assert known is not None
     assert known.mean.size == header.branches[0].model.embedding_dim
     assert 0 < known.novelty(float(np.median(known.levels))) < 1
+
+
+def test_a_refit_learns_from_dev_and_keeps_the_thresholds_of_before(
+    data: Path, tmp_path: Path
+) -> None:
+    sources = Sources([data], cache=tmp_path / "cache")
+    other = Recipe.from_dict({**TINY.to_dict(), "frontend": {"kind": "log_mel", "n_bands": 20}})
+    first = load_checkpoint(train([TINY, other], sources, tmp_path / "first", say=silent))
+    again = load_checkpoint(
+        train([TINY, other], sources, tmp_path / "both", refit=True, say=silent)
+    )
+
+    def fitted(header: CheckpointHeader) -> tuple[object, ...]:
+        calibration = dataclasses.replace(header.calibration, speech_threshold=0.0)
+        dev = {k: v for k, v in header.metrics["dev"].items() if k != "speech_gate"}
+        return calibration, header.policies, dev, header.branches
+
+    assert fitted(again.header) == fitted(first.header)
+    assert (first.header.training["clips"], again.header.training["clips"]) == (10, 16)
+    assert again.header.training["refit"] is True
+    known, before = again.header.known_speech, first.header.known_speech
+    assert known is not None
+    assert before is not None
+    np.testing.assert_array_equal(known.levels, before.levels)
+    assert not np.allclose(known.mean, before.mean)
+    torch.testing.assert_close(again.network.spreads, first.network.spreads)
+    windows = torch.randn(3, 16_000)
+    with torch.inference_mode():
+        assert not torch.allclose(again.network(windows).logit, first.network(windows).logit)
+    log = (tmp_path / "both" / "refit" / "branch-1" / LOG_NAME).read_text().splitlines()
+    assert not any("dev" in json.loads(line) for line in log)
+
+
+def test_a_refit_needs_clips_of_dev_and_holds_nothing_out(data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(TINY, held_out_sources=1)
+    with pytest.raises(ConfigError, match="holds sources out"):
+        train(recipe, Sources([data]), tmp_path / "a", refit=True, say=silent)
+    table = data.with_name("train.csv")
+    rows = data.read_text().splitlines()
+    table.write_text("\n".join(row for row in rows if not row.endswith(",dev")))
+    with pytest.raises(DatasetError, match="no clips of split dev"):
+        train(TINY, Sources([table]), tmp_path / "b", refit=True, say=silent)
 
 
 def test_several_recipes_make_one_network_of_branches(data: Path, tmp_path: Path) -> None:
