@@ -27,7 +27,14 @@ from .console import (
     use_utf8,
     with_progress,
 )
-from .labelled import LimitOption, NoiseOption, OptionalDataOption, SplitOption, load_clips
+from .labelled import (
+    LimitOption,
+    NoiseOption,
+    OptionalDataOption,
+    SplitOption,
+    load_clips,
+    tell_what_was_learned,
+)
 from .robustness import Suite, run_suite
 
 if TYPE_CHECKING:
@@ -146,6 +153,7 @@ def evaluate(
             clips = load_clips(data or [], split, limit)
             workers = one_thread_each(device) if robustness else 1
             detector = _load(model, device, policy, threshold, workers)
+            tell_what_was_learned(detector, clips)
             about = {"model": str(detector.model), "data": ", ".join(data or [])}
             about |= {"split": split} if split else {}
             policies = _policies(detector)

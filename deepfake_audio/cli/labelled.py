@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .console import say
+
 if TYPE_CHECKING:
     from ..datasets import Clip
+    from ..detector import Detector
 
 _data = typer.Option(
     "--data", metavar="DIR|PARQUET|CSV", help="Labelled clips; may be given repeatedly."
@@ -38,3 +41,9 @@ def load_clips(data: list[str], split: str | None, limit: int | None) -> list[Cl
     if limit is None or limit >= len(clips):
         return clips
     return [clips[i * len(clips) // limit] for i in range(limit)]
+
+
+def tell_what_was_learned(detector: Detector, clips: list[Clip]) -> None:
+    """Say so if clips of dev are to measure a model that learned from dev."""
+    if detector.scorer.header.training.get("refit") and any(c.split == "dev" for c in clips):
+        say(f"{detector.model} learned from clips of split dev: figures on them promise too much")

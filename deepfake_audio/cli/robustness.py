@@ -27,7 +27,14 @@ from .console import (
     silent_libraries,
     use_utf8,
 )
-from .labelled import DataOption, LimitOption, NoiseOption, SplitOption, load_clips
+from .labelled import (
+    DataOption,
+    LimitOption,
+    NoiseOption,
+    SplitOption,
+    load_clips,
+    tell_what_was_learned,
+)
 
 if TYPE_CHECKING:
     from ..datasets import Clip
@@ -195,6 +202,7 @@ def robustness(
             threshold=threshold,
             workers=one_thread_each(device),
         )
+        tell_what_was_learned(detector, clips)
         about = {"model": str(detector.model), "data": ", ".join(data), "clips": len(clips)}
 
         def keep(suite: Suite) -> None:

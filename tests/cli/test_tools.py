@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,26 @@ def test_evaluate_at_a_policy_or_at_a_threshold_of_ones_own(labelled: Path) -> N
     assert own == all_flagged
     refused = tool("evaluate", "--scores", labelled, "--threshold", 0.7)
     assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("refit", [True, False])
+def test_evaluate_says_that_a_model_has_learned_from_dev(
+    labelled: Path, checkpoint: Checkpoint, tmp_path: Path, refit: bool, split: str
+) -> None:
+    rows = [
+        f"{path},{'fake' if 'fake' in path.parts else 'real'},{split}"
+        for path in sorted(labelled.rglob("*.wav"))
+    ]
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(["path,label,split", *rows]))
+    header = dataclasses.replace(checkpoint.header, training={"refit": True} if refit else {})
+    model = tmp_path / "model.safetensors"
+    save_checkpoint(model, checkpoint.network, header)
+    for command in (("evaluate", "--bootstrap", 0), ("robustness", "--condition", "clean")):
+        result = tool(*command, "--model", model, "--device", "cpu", "--data", table)
+        assert result.exit_code == 0, result.stderr
+        assert ("learned from clips of split dev" in result.stderr) == (refit and split == "dev")
 
 
 def test_evaluate_within_bins_of_nuisances(labelled: Path) -> None:
