@@ -44,6 +44,9 @@ def load_clips(data: list[str], split: str | None, limit: int | None) -> list[Cl
 
 
 def tell_what_was_learned(detector: Detector, clips: list[Clip]) -> None:
-    """Say so if clips of dev are to measure a model that learned from dev."""
+    """Say so if clips of dev are to measure a model that learned from a dev split, too."""
     if detector.scorer.header.training.get("refit") and any(c.split == "dev" for c in clips):
-        say(f"{detector.model} learned from clips of split dev: figures on them promise too much")
+        say(
+            f"{detector.model} learned from the split dev of its own data, too: if these clips are "
+            "of it, the figures promise too much"
+        )

@@ -103,7 +103,9 @@ def test_evaluate_says_that_a_model_has_learned_from_dev(
     for command in (("evaluate", "--bootstrap", 0), ("robustness", "--condition", "clean")):
         result = tool(*command, "--model", model, "--device", "cpu", "--data", table)
         assert result.exit_code == 0, result.stderr
-        assert ("learned from clips of split dev" in result.stderr) == (refit and split == "dev")
+        assert ("learned from the split dev of its own data" in result.stderr) == (
+            refit and split == "dev"
+        )
 
 
 def test_evaluate_within_bins_of_nuisances(labelled: Path) -> None:
