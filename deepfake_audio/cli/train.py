@@ -73,6 +73,8 @@ def train(
     """
     if (config is None) == (finetune is None):
         raise typer.BadParameter("choose one", param_hint="--config, --finetune")
+    if refit and finetune is not None:
+        raise typer.BadParameter("goes with --config", param_hint="--refit")
     with errors_end_the_command():
         if finetune is not None:
             from ..checkpoint import load_checkpoint
@@ -185,7 +187,9 @@ def training_progress(steps: int, *, quiet: bool) -> Iterator[OnProgress | None]
 
         def on_progress(step: int, figures: dict[str, float]) -> None:
             nonlocal last, before
-            before += last if step <= last else 0
+            if step <= last:
+                before += last
+                shown.clear()  # figures of dev are those of the branch before
             last = step
             wanted = {"total": "loss", "pooled_eer": "dev EER", "page_macro_eer": "by page"}
             shown.update({label: figures[key] for key, label in wanted.items() if key in figures})

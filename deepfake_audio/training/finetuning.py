@@ -165,6 +165,8 @@ def finetune(
     new = _embed(network, header, decoded)
     _require_both(new)
     old = _Head.of(network)
+    if header.training.get("refit"):
+        say("it learned from the speech it is measured on, too: those figures promise too much")
     say(f"learning from {len(np.unique(new.clip))} clips")
     head, rehearsal = _adapt(old, new, checkpoint.replay, header)
     figures = _figures(old, head, rehearsal, new, checkpoint.replay, header)

@@ -34,7 +34,8 @@ def remember(
     cache : AudioCache
         Where the clips are.
     train, dev : np.ndarray
-        Indices of clips that the network learned from, and of clips that it did not.
+        Indices of clips that the network learned from, and of clips that it did not; after a
+        refit it learned from both, and what is measured on dev is better than the truth.
     """
     embeddings, synthetic, held_out = [], [], []
     for indices, is_held_out in ((train, False), (dev, True)):

@@ -35,6 +35,7 @@ from .teachers import Teachers
 
 Say = Callable[[str], None]
 
+_REFIT = "refit"  # folder of the second run, inside that of the first
 _RAW = Calibration(speech_threshold=0.0)  # raw logits of every window, until calibration is fitted
 
 
@@ -90,7 +91,13 @@ class Sources:
 
 
 def prepare(
-    recipe: Recipe, sources: Sources, work: Path, *, learn_dev: bool = False, say: Say = print
+    recipe: Recipe,
+    sources: Sources,
+    work: Path,
+    *,
+    learn_dev: bool = False,
+    needs_dev: bool = False,
+    say: Say = print,
 ) -> TrainingData:
     """Decode the clips, make the renderings that the recipe asks for, load the sounds.
 
@@ -104,6 +111,8 @@ def prepare(
         Folder for caches; what lies there from an earlier call is used again.
     learn_dev : bool
         Train on the clips of the split ``dev``, too; none are left to choose by.
+    needs_dev : bool
+        Refuse data without clips of that split, before hours go into them.
     say : callable
         Told in one line what is being done.
     """
@@ -123,6 +132,12 @@ def prepare(
         say(f"left out: {failure}")
     # Clips of no known split are for training.
     parts = [select(cache, "train", ""), select(cache, "dev")]
+    if needs_dev and not len(parts[1]):
+        raise DatasetError(
+            "no clips of split dev to learn from as well",
+            name=str(sources.data[0]),
+            hint="mark some, or leave the refit",
+        )
     train, dev = (np.concatenate(parts), parts[1][:0]) if learn_dev else parts
     say(f"{len(train)} clips to train on, {len(dev)} to calibrate on")
     labels = {cache.clips[i].label for i in train}
@@ -209,7 +224,8 @@ def train(
         Stop each branch after this step, resumable.
     refit : bool
         Then train all branches once more, on dev, too. What is saved has the weights of these, and
-        calibration, policies and figures of the first, which had not heard what they are of.
+        calibration, policies and figures of the first, which had not heard what they are of; but
+        the speech gate and what is remembered belong to the second.
 
     Returns
     -------
@@ -224,6 +240,12 @@ def train(
             name="held_out_sources",
             hint="set it to 0, or leave the refit",
         )
+    if (out / _REFIT).exists() and not refit:
+        raise ConfigError(
+            "holds a run that goes on to learn from dev",
+            name=str(out),
+            hint="give --refit again, or another folder",
+        )
     with joined(device) as ranks:
         if not ranks.leads:
             say, on_progress = _silently, None
@@ -234,15 +256,11 @@ def train(
                 work = Path(sources.cache or out / "cache")
                 if not ranks.leads:
                     ranks.wait()  # until the first has decoded what all read
-                prepared = prepare(recipe, sources, work, learn_dev=learn_dev, say=say)
+                prepared = prepare(
+                    recipe, sources, work, learn_dev=learn_dev, needs_dev=refit, say=say
+                )
                 if ranks.leads:
                     ranks.wait()
-                if refit and not learn_dev and not len(prepared.dev):
-                    raise DatasetError(
-                        "no clips of split dev to learn from as well",
-                        name=str(sources.data[0]),
-                        hint="mark some, or leave the refit",
-                    )
                 networks.append(
                     _train_branch(
                         recipe,
@@ -261,7 +279,7 @@ def train(
         refitted = None
         if refit:
             say("training once more, on dev, too")
-            refitted = Refitted(*fit(out / "refit", learn_dev=True))
+            refitted = Refitted(*fit(out / _REFIT, learn_dev=True))
         learned = refitted.learned if refitted else prepared
         header = CheckpointHeader(
             name=recipes[0].name,

@@ -62,9 +62,17 @@ def soup(
     Raises
     ------
     CheckpointError
-        If the models are not of one architecture, or do not say what they were trained with.
+        If the models are not of one architecture, do not say what they were trained with, or
+        learned from dev, which is to calibrate the mean.
     """
     out = Path(out)
+    for checkpoint in checkpoints:
+        if checkpoint.header.training.get("refit"):
+            raise CheckpointError(
+                "learned from dev, which is to calibrate the mean",
+                name=f"{checkpoint.header.name} ({checkpoint.sha256[:8]})",
+                hint="average models that were trained without --refit",
+            )
     header = checkpoints[0].header
     network = average_weights(checkpoints).to(device)
     recipes = [Recipe.from_dict(values) for values in header.training.get("recipes", [])]

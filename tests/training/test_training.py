@@ -22,7 +22,7 @@ from deepfake_audio.datasets.cache import AudioCache
 from deepfake_audio.datasets.clip import Clip
 from deepfake_audio.detector import Detector
 from deepfake_audio.errors import CheckpointError, ConfigError, DatasetError
-from deepfake_audio.training import Recipe, Sources, train
+from deepfake_audio.training import Recipe, Sources, soup, train
 from deepfake_audio.training import run as run_module
 from deepfake_audio.training.loop import (
     LOG_NAME,
@@ -264,6 +264,10 @@ def test_a_refit_learns_from_dev_and_keeps_the_thresholds_of_before(
         assert not torch.allclose(again.network(windows).logit, first.network(windows).logit)
     log = (tmp_path / "both" / "refit" / "branch-1" / LOG_NAME).read_text().splitlines()
     assert not any("dev" in json.loads(line) for line in log)
+    with pytest.raises(ConfigError, match="goes on to learn from dev"):
+        train([TINY, other], sources, tmp_path / "both", say=silent)
+    with pytest.raises(CheckpointError, match="learned from dev"):
+        soup([first, again], sources, tmp_path / "soup", say=silent)
 
 
 def test_a_refit_needs_clips_of_dev_and_holds_nothing_out(data: Path, tmp_path: Path) -> None:
