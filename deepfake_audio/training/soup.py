@@ -20,8 +20,9 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..model import Branch, Network
 from .loop import batches_ahead
+from .material import Say, Sources, prepare
 from .recipe import Recipe
-from .run import Say, Sources, batch_maker, prepare, publish
+from .run import batch_maker, publish
 from .sampler import BatchMaker
 
 N_BATCHES = 100

@@ -31,8 +31,9 @@ from .._files import read_toml
 from ..checkpoint import WEIGHTS_NAME, load_checkpoint
 from ..errors import ConfigError
 from .loop import LOG_NAME, Progress
+from .material import Say, Sources
 from .recipe import Recipe
-from .run import Say, Sources, train
+from .run import train
 
 TABLE_NAME, FIGURES_NAME = "sweep.md", "sweep.json"
 

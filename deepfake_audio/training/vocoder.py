@@ -22,7 +22,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import ConfigError, DatasetError
 from ..features.spectral import power_spectrum, stft
 from .loop import Progress
-from .run import Say
+from .material import Say
 
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256))
 """Transform and hop of each spectrum that a copy is compared in, samples."""

@@ -86,6 +86,14 @@ def test_evaluate_at_a_policy_or_at_a_threshold_of_ones_own(labelled: Path) -> N
     assert refused.exit_code == 2
 
 
+def test_only_training_from_recipes_can_be_done_once_more(labelled: Path, tmp_path: Path) -> None:
+    given = ("--data", labelled, "--out", tmp_path / "out", "--finetune", "default", "--refit")
+    refused = tool("train", *given)
+    assert refused.exit_code == 2
+    assert "goes with --config" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("split", ["dev", "test"])
 @pytest.mark.parametrize("refit", [True, False])
 def test_evaluate_says_that_a_model_has_learned_from_dev(

@@ -33,6 +33,7 @@ from deepfake_audio.training.loop import (
     spec_augment,
     train_step,
 )
+from deepfake_audio.training.material import prepare
 from deepfake_audio.training.recipe import OptimConfig, SamplerConfig
 from deepfake_audio.training.sampler import BalancedTree, BatchMaker, hold_out_sources
 from deepfake_audio.training.state import TrainingState
@@ -386,7 +387,7 @@ def test_copies_may_be_left_to_some_of_the_vocoders(data: Path, tmp_path: Path) 
     def copied_by(*names: str) -> list[str]:
         sampler = TINY.sampler.replace(copy_share=0.5, copied_by=names)
         recipe = dataclasses.replace(TINY, sampler=sampler)
-        prepared = run_module.prepare(recipe, sources, tmp_path, say=silent)
+        prepared = prepare(recipe, sources, tmp_path, say=silent)
         return [rendering.name.split("-")[1] for rendering in prepared.copies]
 
     assert copied_by() == ["griffin_lim", "lpc"]
